@@ -1,0 +1,1 @@
+"""Stream LLM answers and watch long-running work in Jupyter."""

@@ -1,0 +1,340 @@
+"""The vocabulary: one typed struct an event, JSON in and out.
+
+Everything else produces, stores or shows these events; this module touches no socket, clock or thread.
+`js/src/core/events.ts` is generated from it (`python js/generate_events.py`).
+
+On purpose:
+
+- The JSON of an event always begins with ``{"type":"``, has no line break, and is valid UTF-8. So a frame can be
+  built from stored bytes without parsing them (`type_of`), and no producer can break out of a frame.
+- Types and fields that this version does not know are kept and passed on: a newer producer may talk through
+  an older server.
+- A field with a plain default is left out of the JSON while it has it; one with a factory default is always
+  written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+__all__ = [
+    "CONNECTION_TYPES",
+    "EVENT_TYPES",
+    "TERMINAL_TYPES",
+    "Audio",
+    "Delta",
+    "Done",
+    "Error",
+    "Event",
+    "EventError",
+    "Hello",
+    "Log",
+    "Origin",
+    "Ping",
+    "Preview",
+    "Progress",
+    "Reasoning",
+    "Reset",
+    "Start",
+    "Step",
+    "Tool",
+    "Unknown",
+    "Usage",
+    "canonical",
+    "decode",
+    "encode",
+    "event_from",
+    "type_of",
+]
+
+Number = Union[int, float]
+Name = Annotated[str, Meta(max_length=1024)]
+
+_TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+class EventError(ValueError):
+    """An event that is not valid: not JSON, no type, or a field of the wrong type."""
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What all events share.
+
+    ts : the producer's clock, seconds since 1970, where the moment matters (start, step, done, error).
+    """
+
+    ts: float | None = None
+
+
+class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a stream was started: the notebook's path, the cell, the execute request, the kernel."""
+
+    path: str | None = None
+    cell: str | None = None
+    execution: str | None = None
+    kernel: str | None = None
+
+
+class Hello(Event, kw_only=True, tag="hello"):
+    """First frame of every connection. `stream` is None on a multiplexed one, which has a `connection` id."""
+
+    ts: float
+    stream: str | None
+    v: int = field(default_factory=lambda: 1)
+    model: str | None = None
+    connection: str | None = None
+
+
+class Start(Event, kw_only=True, tag="start"):
+    """The producer began. `total` is in `unit`s."""
+
+    title: str | None = None
+    kind: Name = field(default_factory=lambda: "task")
+    status: str = field(default_factory=lambda: "running")
+    total: Number | None = None
+    unit: str | None = None
+    cancellable: bool = field(default_factory=lambda: False)
+    origin: Origin | None = None
+    model: str | None = None
+
+
+class Delta(Event, kw_only=True, tag="delta"):
+    """A piece of the answer."""
+
+    text: str
+
+
+class Reasoning(Event, kw_only=True, tag="reasoning"):
+    """A piece of the model's thinking."""
+
+    text: str
+
+
+class Tool(Event, kw_only=True, tag="tool"):
+    """A tool call, and later its result under the same id."""
+
+    id: Name
+    name: Name
+    phase: Literal["call", "result"]
+    args: Any = None
+    result: Any = None
+
+
+class Progress(Event, kw_only=True, tag="progress"):
+    """One bar's state. `pct` 0 to 100; `rate` in units a second; `eta` in seconds; `parent` is another bar's name."""
+
+    bar: Name = field(default_factory=lambda: "main")
+    n: Number
+    total: Number | None = None
+    pct: Number | None = None
+    message: str | None = None
+    rate: Number | None = None
+    eta: Number | None = None
+    unit: str | None = None
+    parent: Name | None = None
+
+
+class Step(Event, kw_only=True, tag="step"):
+    """A named step, counted from 1."""
+
+    step: int
+    of: int | None = None
+    message: str
+
+
+class Log(Event, kw_only=True, tag="log"):
+    """Output: one line, or several separated by line feeds."""
+
+    text: str
+    level: str | None = None
+    source: str = field(default_factory=lambda: "stdout")
+
+
+class Preview(Event, kw_only=True, tag="preview"):
+    """An image, sound, video or model, by `url` or as base64 `data`; the same `key` replaces."""
+
+    mime: Name
+    url: str | None = None
+    data: str | None = None
+    alt: str | None = None
+    key: Name | None = None
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("a preview has either `url` or `data`")
+
+
+class Audio(Event, kw_only=True, tag="audio"):
+    """A chunk of sound (base64), played in the order of `n`, from 0."""
+
+    mime: Name
+    data: str
+    n: int
+
+
+class Usage(Event, kw_only=True, tag="usage"):
+    """What the stream has cost up to now. `cost` in US dollars."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: Number | None = None
+
+
+class Done(Event, kw_only=True, tag="done"):
+    """Terminal: the stream ended as meant."""
+
+    reason: Literal["stop", "length", "cancelled", "timeout", "closed"] = field(default_factory=lambda: "stop")
+    result: Any = None
+
+
+class Error(Event, kw_only=True, tag="error"):
+    """Terminal: the stream failed. `code` is for programs, `message` for people."""
+
+    message: str
+    code: Name = field(default_factory=lambda: "error")
+    retryable: bool = field(default_factory=lambda: False)
+
+
+class Reset(Event, kw_only=True, tag="reset"):
+    """Start again from this snapshot, which holds all events up to `seq`."""
+
+    reason: str
+    snapshot: Any
+    seq: int
+
+
+class Ping(Event, kw_only=True, tag="ping"):
+    """Heartbeat."""
+
+    ts: float
+
+
+class Unknown(Struct, frozen=True):
+    """An event of a type this version does not know: passed on, ignored by views."""
+
+    type: str
+    data: dict[str, Any]
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.__struct_config__.tag: cls  # type: ignore[misc]
+    for cls in (
+        Hello, Start, Delta, Reasoning, Tool, Progress, Step, Log, Preview, Audio, Usage, Done, Error, Reset, Ping,
+    )
+}  # fmt: skip
+TERMINAL_TYPES = frozenset({"done", "error"})
+CONNECTION_TYPES = frozenset({"hello", "reset", "ping"})
+"""Types that a connection makes for itself: they have no seq and cannot be appended to a stream."""
+
+_AnyEvent = Union[tuple(EVENT_TYPES.values())]
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(_AnyEvent)
+
+
+def _readable(value: Any) -> Any:
+    """What the encoder calls for a value that JSON does not have."""
+    item = getattr(value, "item", None)  # numpy scalars and one-element arrays
+    if callable(item):
+        try:
+            return item()
+        except (TypeError, ValueError):
+            pass
+    return repr(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_readable)
+
+
+def _well_formed(value: Any) -> Any:
+    """The same value with lone surrogates, which UTF-8 cannot carry, as U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_well_formed(item) for item in value]
+    if isinstance(value, Struct):
+        return {name: _well_formed(getattr(value, name)) for name in value.__struct_fields__}
+    return value
+
+
+def encode(event: Event | Unknown) -> bytes:
+    """The event as one line of JSON that begins with its type.
+
+    Lone surrogates become U+FFFD, NaN and infinities null, and values that JSON does not have their `repr`.
+    """
+    try:
+        if isinstance(event, Unknown):
+            return _encoder.encode({"type": event.type, **event.data})
+        return _encoder.encode(event)
+    except UnicodeEncodeError:
+        if isinstance(event, Unknown):
+            return encode(Unknown(event.type, _well_formed(event.data)))
+        clean = {name: _well_formed(getattr(event, name)) for name in event.__struct_fields__}
+        return _encoder.encode(type(event)(**clean))
+
+
+def decode(raw: bytes | str) -> Event | Unknown:
+    """The event in one JSON text, checked.
+
+    Raises
+    ------
+    EventError
+        If it is not a JSON object with a known `type` and right fields, or with an unknown but well-formed `type`.
+    """
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        unknown = _unknown(raw)
+        if unknown is not None:
+            return unknown
+        raise EventError(f"not a valid event: {_explain(error)}") from None
+
+
+def _unknown(raw: bytes | str) -> Unknown | None:
+    try:
+        data = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    kind = data.pop("type", None) if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind in EVENT_TYPES or not _TYPE_NAME.fullmatch(kind):
+        return None
+    return Unknown(kind, data)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeError):
+        return "not UTF-8"
+    return str(error).replace("Object missing required field `type`", "it has no `type`")
+
+
+def event_from(value: Any) -> Event | Unknown:
+    """The event in a mapping such as ``{"type": "progress", "n": 50}``, checked as `decode` does."""
+    if isinstance(value, (Event, Unknown)):
+        return value
+    try:
+        return decode(_encoder.encode(_well_formed(value)))
+    except (TypeError, msgspec.EncodeError) as error:
+        raise EventError(f"not a valid event: {error}") from None
+
+
+def canonical(raw: bytes) -> bytes:
+    """The same event, checked, in the form this module promises; unknown fields are kept, a `seq` field is not."""
+    event = decode(raw)
+    if isinstance(event, Unknown):
+        return encode(Unknown(event.type, {key: value for key, value in event.data.items() if key != "seq"}))
+    if raw.startswith(b'{"type":"') and b"\n" not in raw and b"\r" not in raw and b'"seq"' not in raw:
+        return raw
+    given = msgspec.json.decode(raw)
+    given.pop("seq", None)
+    return _encoder.encode({"type": given["type"], **msgspec.to_builtins(event), **given})
+
+
+def type_of(raw: bytes) -> str:
+    """The type of an event in canonical JSON, without parsing it."""
+    return raw[9 : raw.index(b'"', 9)].decode("ascii")
