@@ -1,0 +1,148 @@
+"""The server extension: its settings, its routes, and the life of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.utils import url_path_join
+from prometheus_client import REGISTRY
+from tornado.ioloop import PeriodicCallback
+from traitlets import Enum, Float, Integer, Unicode
+
+from ..log import Log, LogError
+from ..log.memory import MemoryLog
+from ..log.sqlite import SqliteLog
+from . import kernels, streams
+from .auth import NotFoundHandler
+from .hub import Hub, Limits
+from .metrics import HubCollector
+
+__all__ = ["SSE"]
+
+EXPIRE_SECONDS = 600.0
+
+
+class SSE(ExtensionApp):
+    """Streams of events over HTTP: answers, tasks, logs."""
+
+    name = "jupyter_sse"
+    description = "Stream LLM answers and watch long-running work."
+    extension_url = "/jupyter-sse"
+    load_other_extensions = True
+
+    log_type = Enum(
+        ["sqlite", "memory"],
+        "sqlite",
+        help="Where streams are kept: 'sqlite' survives a restart of the server, 'memory' does not.",
+    ).tag(config=True)
+    log_path = Unicode(
+        help="The SQLite file. Default: jupyter-sse/streams.db in the Jupyter data directory; readable by you alone."
+    ).tag(config=True)
+    heartbeat = Float(20.0, min=0.05, help="Seconds between heartbeats; proxies cut silent connections at 60.").tag(
+        config=True
+    )
+    retry = Integer(1000, min=0, help="Milliseconds a browser waits before it reconnects.").tag(config=True)
+    producer_grace = Float(
+        30.0,
+        min=0.0,
+        help="Seconds that a producer whose connection is cut has to return before its streams end in an error.",
+    ).tag(config=True)
+    max_event_bytes = Integer(1 << 20, min=1024, help="A security limit: the size of one event's JSON.").tag(config=True)
+    max_stream_bytes = Integer(64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream.").tag(
+        config=True
+    )
+    max_connections = Integer(128, min=1, help="A security limit: open event-stream connections of one user.").tag(
+        config=True
+    )
+    max_lag_bytes = Integer(
+        8 << 20, min=1 << 16, help="A reader this far behind is cut; it can resume from the log."
+    ).tag(config=True)
+    stall_seconds = Float(60.0, min=0.1, help="A reader that takes no byte for so long is cut.").tag(config=True)
+    keep_days = Float(30.0, min=0.0, help="Ended streams older than this are deleted.").tag(config=True)
+    keep_streams = Integer(1000, min=0, help="Ended streams above this number are deleted, oldest first.").tag(config=True)
+    keep_bytes = Integer(1 << 30, min=0, help="Ended streams above this size in all are deleted, oldest first.").tag(
+        config=True
+    )
+
+    hub: Hub | None = None
+
+    def initialize_settings(self) -> None:
+        self.settings.update(
+            jupyter_sse_secret=secrets.token_urlsafe(32),
+            jupyter_sse_connections={},
+            jupyter_sse_readers=Counter(),
+            jupyter_sse_max_connections=self.max_connections,
+        )
+
+    def initialize_handlers(self) -> None:
+        base = r"/jupyter-sse/"
+        self.handlers.extend([(base + route, handler) for route, handler in (*streams.handlers, *kernels.handlers)])
+        self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
+
+    async def _open_log(self) -> Log:
+        if self.log_type == "sqlite":
+            path = Path(self.log_path or Path(jupyter_data_dir(), "jupyter-sse", "streams.db")).expanduser()
+            log = SqliteLog(path)
+            try:
+                await log.open()
+                return log
+            except LogError as error:
+                self.log.error("jupyter_sse: %s Streams are kept in memory until the server stops.", error)
+        memory = MemoryLog()
+        await memory.open()
+        return memory
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        self.hub = Hub(
+            await self._open_log(),
+            limits=Limits(
+                event_bytes=self.max_event_bytes,
+                stream_bytes=self.max_stream_bytes,
+                lag_bytes=self.max_lag_bytes,
+                stall_seconds=self.stall_seconds,
+            ),
+            heartbeat=self.heartbeat,
+            retry=self.retry,
+            on_error=lambda message: self.log.error("jupyter_sse: %s", message),
+        )
+        self.hub.start()
+        self.producers = kernels.Producers(self.hub, serverapp.kernel_manager, grace=self.producer_grace)
+        await self.producers.start()
+        self.settings.update(jupyter_sse_hub=self.hub, jupyter_sse_producers=self.producers)
+        self._expiry = PeriodicCallback(self._expire, EXPIRE_SECONDS * 1000)
+        self._expiry.start()
+        await self._expire()
+        self._collector = HubCollector(self.hub)
+        REGISTRY.register(self._collector)
+        # Kernels and terminals started from now on inherit these.
+        os.environ["JUPYTER_SSE_URL"] = self._url_for_kernels(serverapp)
+        os.environ["JUPYTER_SSE_TOKEN"] = self.settings["jupyter_sse_secret"]
+
+    @staticmethod
+    def _url_for_kernels(serverapp: Any) -> str:
+        url = urlsplit(serverapp.connection_url)
+        if not serverapp.sock and serverapp.ip in ("", "*", "0.0.0.0", "::"):
+            url = url._replace(netloc=f"{'[::1]' if serverapp.ip == '::' else '127.0.0.1'}:{serverapp.port}")
+        return url_path_join(url._replace(query="").geturl(), "jupyter-sse/")
+
+    async def _expire(self) -> None:
+        assert self.hub is not None
+        await self.hub.expire(max_age=self.keep_days * 86400, max_streams=self.keep_streams, max_bytes=self.keep_bytes)
+
+    async def stop_extension(self) -> None:
+        if self.hub is None:
+            return
+        hub, self.hub = self.hub, None
+        self._expiry.stop()
+        REGISTRY.unregister(self._collector)
+        self.producers.stop()
+        await asyncio.sleep(0)
+        await hub.close()

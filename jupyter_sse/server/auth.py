@@ -1,0 +1,125 @@
+"""Who may do what: jupyter_server's own authentication and authorisation, and the producers' secret.
+
+Kernels get a secret through their environment (`JUPYTER_SSE_TOKEN`). It opens the producer routes and nothing else:
+a kernel must be able to write streams, but not to act as the user. It does not pass the authorizer, which knows only users.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Callable
+from http.client import responses
+from typing import Any, TypeVar
+
+from jupyter_server.auth import AllowAllAuthorizer, Authorizer, User
+from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from .hub import Hub
+
+__all__ = ["RESOURCE", "ApiError", "ApiHandler", "NotFoundHandler", "ProducerHandler", "permitted"]
+
+RESOURCE = "jupyter-sse"
+
+_BEARER = re.compile(r"bearer\s+(.+)", re.IGNORECASE)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class ApiError(web.HTTPError):
+    """An answer for the caller: `code` for programs, `message` for people."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(status)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+def permitted(action: str) -> Callable[[Method], Method]:
+    """A signed-in user who is authorised for this action on `RESOURCE`; anybody else gets a 403."""
+
+    def decorate(method: Method) -> Method:
+        guarded: Method = web.authenticated(authorized(action, resource=RESOURCE)(method))
+        return guarded
+
+    return decorate
+
+
+class ApiHandler(APIHandler):
+    """Answers in JSON, errors included."""
+
+    auth_resource = RESOURCE
+
+    @property
+    def hub(self) -> Hub:
+        hub: Hub | None = self.settings.get("jupyter_sse_hub")
+        if hub is None:
+            raise ApiError(503, "starting", "The server is still starting.", retry_after=1)
+        return hub
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        message, code = responses.get(status_code, "Unknown error"), f"http_{status_code}"
+        if isinstance(error, ApiError):
+            message, code = error.message, error.code
+            if error.retry_after is not None:
+                self.set_header("Retry-After", str(error.retry_after))
+        elif status_code in (401, 403):
+            code = "forbidden"
+            message = "Not allowed. Send the server's token (Authorization: token ...) or, from a page, its cookie"
+            message += " and for anything but GET the X-XSRFToken header."
+        elif isinstance(error, web.HTTPError) and error.log_message:
+            message = error.log_message
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": message, "code": code}))
+
+    @allow_unauthenticated
+    def options(self, *args: Any, **kwargs: Any) -> None:
+        super().options(*args, **kwargs)
+        # A page on another origin resumes with this header.
+        allowed = self._headers.get("Access-Control-Allow-Headers", "")
+        self.set_header("Access-Control-Allow-Headers", f"{allowed}, last-event-id".lstrip(", "))
+
+
+class ProducerHandler(ApiHandler):
+    """Also open to kernels, by the secret in their environment."""
+
+    @property
+    def is_producer(self) -> bool:
+        match = _BEARER.fullmatch(self.request.headers.get("Authorization", ""))
+        secret: str = self.settings["jupyter_sse_secret"]
+        return match is not None and hmac.compare_digest(match[1].encode(), secret.encode())
+
+    async def prepare(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_producer:
+            await super().prepare(*args, **kwargs)
+            return
+        if not self.check_host():
+            raise web.HTTPError(403)
+        self.current_user = User("kernel")
+
+    @property
+    def authorizer(self) -> Authorizer:
+        if self.is_producer:
+            return AllowAllAuthorizer()
+        return super().authorizer
+
+
+class NotFoundHandler(ApiHandler):
+    """Whatever else is asked for below our prefix."""
+
+    @permitted("read")
+    def get(self) -> None:
+        raise ApiError(404, "not_found", f"There is nothing at {self.request.path}.")
+
+    @permitted("write")
+    def post(self) -> None:
+        self.get()
+
+    @permitted("write")
+    def delete(self) -> None:
+        self.get()

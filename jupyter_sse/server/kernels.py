@@ -1,0 +1,261 @@
+"""The server's end of the kernel link: takes events in, sends acks and cancels back.
+
+A message is answered when its events are committed. The next one is read meanwhile, so that commits are
+shared by all that wait. A producer whose link is cut has a grace time to come back; after it, or at once when its kernel is
+seen to be dead, its running streams end in an error, so that nothing spins for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, Union
+
+import msgspec
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from ..events import CONNECTION_TYPES, Error, Event, EventError, Unknown, canonical, decode, type_of
+from ..log import Gap, LogError
+from .auth import RESOURCE, ApiHandler, ProducerHandler
+from .hub import Channel, Closed, Full, Hub
+from .streams import is_stream_id
+
+__all__ = ["KernelHandler", "Producers", "handlers"]
+
+RETRY_SECONDS = 1.0
+"""When the log cannot write, how long a kernel waits before it sends again."""
+
+
+class _Hello(msgspec.Struct, tag_field="op", tag="hello"):
+    producer: str
+    v: int = 1
+    kernel: str | None = None
+
+
+class _Append(msgspec.Struct, tag_field="op", tag="append"):
+    stream: str
+    seq: int
+    events: list[msgspec.Raw]
+
+
+_decoder = msgspec.json.Decoder(Union[_Hello, _Append])
+
+
+class Producers:
+    """Who writes which stream, and what becomes of it when the writer is gone."""
+
+    def __init__(self, hub: Hub, kernel_manager: Any, *, grace: float) -> None:
+        self.hub = hub
+        self.grace = grace
+        self.links: dict[str, KernelHandler] = {}
+        self._kernels = kernel_manager
+        self._running: dict[str, set[str]] = {}  # producer -> its streams that have not ended
+        self._kernel_of: dict[str, str] = {}
+        self._lost: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Streams that were running when the server stopped wait for their producers."""
+        for entry in await self.hub.log.entries(status="running"):
+            key = f"before-start:{entry.id}"
+            self._running[key] = {entry.id}
+            self._await_return(key)
+
+    def stop(self) -> None:
+        for task in self._lost.values():
+            task.cancel()
+        for link in list(self.links.values()):
+            link.close(1001, "the server stops")
+
+    def opened(self, link: KernelHandler, producer: str, kernel: str | None) -> None:
+        old = self.links.get(producer)
+        if old is not None and old is not link:
+            old.close(1000, "this producer has opened another link")
+        self.links[producer] = link
+        task = self._lost.pop(producer, None)
+        if task is not None:
+            task.cancel()
+        if kernel is not None:
+            self._kernel_of[producer] = kernel
+            # A new process in the same kernel: the one before it has been restarted.
+            for other in [key for key in self._lost if self._kernel_of.get(key) == kernel]:
+                self._lost.pop(other).cancel()
+                self.hub.spawn(self._end(other, "kernel_restarted", "The kernel was restarted."))
+
+    def closed(self, link: KernelHandler, producer: str) -> None:
+        if self.links.get(producer) is link:
+            del self.links[producer]
+            if self._running.get(producer):
+                self._await_return(producer)
+            else:
+                self._running.pop(producer, None)
+                self._kernel_of.pop(producer, None)
+
+    def writes(self, producer: str, channel: Channel, kernel: str | None) -> None:
+        """This producer numbers the stream from now on."""
+        if channel.owner != producer:
+            channel.owner = producer
+            channel.kernel = kernel
+            before = f"before-start:{channel.id}"
+            if before in self._running:
+                del self._running[before]
+                self._lost.pop(before).cancel()
+        self._running.setdefault(producer, set()).add(channel.id)
+
+    def ended(self, producer: str, stream: str) -> None:
+        self._running.get(producer, set()).discard(stream)
+
+    def _await_return(self, producer: str) -> None:
+        self._lost[producer] = asyncio.ensure_future(self._give_up(producer))
+
+    async def _give_up(self, producer: str) -> None:
+        deadline = time.monotonic() + self.grace
+        kernel = self._kernel_of.get(producer)
+        code, message = "producer_lost", f"The producer's connection was lost and it did not return in {self.grace:g} s."
+        while (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(1.0, left))
+            if kernel is not None and not await self._alive(kernel):
+                code, message = "kernel_died", "The kernel died."
+                break
+        self._lost.pop(producer, None)
+        await self._end(producer, code, message)
+
+    async def _alive(self, kernel: str) -> bool:
+        if kernel not in self._kernels:
+            return False
+        alive = self._kernels.is_alive(kernel)
+        return bool(await alive if isinstance(alive, Awaitable) else alive)
+
+    async def _end(self, producer: str, code: str, message: str) -> None:
+        self._kernel_of.pop(producer, None)
+        for stream in self._running.pop(producer, set()):
+            channel = await self.hub.channel(stream)
+            await self.hub.end(channel, Error(message=message, code=code, ts=time.time()))
+            channel.on_cancel = channel.on_closed = None
+
+
+class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
+    """WebSocket `kernel`; its messages are described in docs/protocol.md."""
+
+    _producer: str | None = None
+    _kernel: str | None = None
+
+    @property
+    def producers(self) -> Producers:
+        producers: Producers = self.settings["jupyter_sse_producers"]
+        return producers
+
+    @ws_authenticated
+    @authorized("write", resource=RESOURCE)
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        await super().get(*args, **kwargs)
+
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        super().open(*args, **kwargs)
+        self.set_nodelay(True)
+        self._channels: dict[str, Channel] = {}
+
+    async def on_message(self, message: str | bytes) -> None:
+        try:
+            given = _decoder.decode(message)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            self.close(1007, f"not a message of the kernel link: {error}"[:120])
+            return
+        if isinstance(given, _Hello):
+            self._producer, self._kernel = given.producer, given.kernel
+            self.producers.opened(self, given.producer, given.kernel)
+            limits = self.hub.limits
+            self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes)
+        elif self._producer is None:
+            self.close(1002, "the first message must be hello")
+        elif not is_stream_id(given.stream) or given.seq < 1:
+            self.close(1007, "not a stream's id, or a seq below 1")
+        else:
+            await self._append(given)
+
+    async def _append(self, given: _Append) -> None:
+        channel = self._channels.get(given.stream) or await self._adopt(given.stream)
+        raws: list[bytes] = []
+        events: list[Event | Unknown] = []
+        refused: str | None = None
+        code = "bad_event"
+        for raw in map(bytes, given.events):
+            try:
+                if len(raw) > self.hub.limits.event_bytes:
+                    code = "event_too_large"
+                    raise EventError(f"an event has at most {self.hub.limits.event_bytes} bytes (SSE.max_event_bytes)")
+                raw = canonical(raw)
+                if type_of(raw) in CONNECTION_TYPES:
+                    raise EventError(f"{type_of(raw)} is made by connections, not appended")
+                events.append(decode(raw))
+                raws.append(raw)
+            except EventError as error:
+                refused = str(error)
+                break
+        if raws:
+            self.hub.spawn(self._commit(channel, given.seq, raws, events))
+        if refused is not None:
+            seq = given.seq + len(raws)
+            self._tell(op="refused", stream=given.stream, seq=seq, code=code, message=refused)
+
+    async def _adopt(self, stream: str) -> Channel:
+        channel = await self.hub.channel(stream)
+        assert self._producer is not None
+        self._channels[stream] = channel
+        if not channel.ended:
+            self.producers.writes(self._producer, channel, self._kernel)
+            channel.on_cancel = lambda: self._tell(op="cancel", stream=stream)
+            channel.on_closed = lambda closed: self._closed(channel, closed)
+            if channel.cancels:
+                channel.on_cancel()
+        return channel
+
+    async def _commit(
+        self, channel: Channel, first: int, raws: list[bytes], events: list[Event | Unknown]
+    ) -> None:
+        try:
+            last = await self.hub.append(channel, first, raws, events)
+        except Gap as gap:
+            self._tell(op="gap", stream=channel.id, seq=gap.last)
+        except Full as full:
+            await self.hub.end(channel, Error(message=f"Stopped: {full.message}.", code=full.code, ts=time.time()))
+            self._closed(channel, full)
+        except Closed as closed:
+            self._closed(channel, closed)
+        except LogError:
+            # Not lost: the kernel still has the events, and is asked for them again.
+            await asyncio.sleep(RETRY_SECONDS)
+            self._tell(op="gap", stream=channel.id, seq=channel.last)
+        else:
+            self._tell(op="ack", stream=channel.id, seq=last)
+            if channel.ended:
+                self._release(channel)
+
+    def _closed(self, channel: Channel, closed: Closed) -> None:
+        self._tell(op="closed", stream=channel.id, seq=channel.last, code=closed.code, message=closed.message)
+        self._release(channel)
+
+    def _release(self, channel: Channel) -> None:
+        self._channels.pop(channel.id, None)
+        channel.on_cancel = channel.on_closed = None
+        if self._producer is not None:
+            self.producers.ended(self._producer, channel.id)
+
+    def _tell(self, **message: Any) -> None:
+        try:
+            self.write_message(msgspec.json.encode(message).decode()).add_done_callback(lambda future: future.exception())
+        except WebSocketClosedError:
+            pass  # whatever was to be said is said again after the reconnect
+
+    def on_close(self) -> None:
+        for channel in self._channels.values():
+            if channel.owner == self._producer:
+                channel.on_cancel = None
+        if self._producer is not None:
+            self.producers.closed(self, self._producer)
+        super().on_close()
+
+
+handlers: list[tuple[str, type[ApiHandler]]] = [(r"kernel", KernelHandler)]

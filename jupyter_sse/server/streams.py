@@ -1,0 +1,374 @@
+"""Routes of streams: list, create, show, follow, append, cancel, forget; one stream or many over one connection."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from tornado.iostream import StreamClosedError
+
+from ..events import CONNECTION_TYPES, Event, EventError, Start, Unknown, canonical, decode, encode, type_of
+from ..log import Entry, Gap, LogError
+from .auth import ApiError, ApiHandler, ProducerHandler, permitted
+from .hub import Channel, Closed, Full, Hub
+from .reader import Reader
+
+__all__ = ["STREAM_ID", "MultiplexHandler", "SseHandler", "handlers", "is_stream_id"]
+
+STREAM_ID = r"[A-Za-z0-9_-]{1,64}"
+
+ANNOUNCE_SECONDS = 10.0
+"""How long a multiplexed connection waits for a stream that does not exist yet: a browser may be faster than a kernel."""
+
+
+def is_stream_id(text: str) -> bool:
+    return re.fullmatch(STREAM_ID, text) is not None
+
+
+def parse_events(body: bytes, max_event: int) -> tuple[int | None, list[bytes], list[Event | Unknown]]:
+    """The events in NDJSON: the seq of the first (None where none is given), their canonical JSON, and themselves.
+
+    All or nothing: one bad line refuses the whole body.
+    """
+    first: int | None = None
+    raws: list[bytes] = []
+    events: list[Event | Unknown] = []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        line = line.strip()
+        if not line:
+            continue
+        if len(line) > max_event:
+            raise ApiError(413, "event_too_large", f"Line {number}: an event has at most {max_event} bytes.")
+        try:
+            raw = canonical(line)
+            seq = msgspec.json.decode(line, type=_Numbered).seq
+        except (EventError, msgspec.DecodeError) as error:
+            raise ApiError(400, "bad_event", f"Line {number}: {error}. Nothing was appended.") from None
+        if type_of(raw) in CONNECTION_TYPES:
+            raise ApiError(400, "bad_event", f"Line {number}: {type_of(raw)} is made by connections, not appended.")
+        if seq is not None:
+            first = seq - len(raws) if first is None else first
+            if seq != first + len(raws) or first < 1:
+                raise ApiError(409, "gap", f"Line {number}: seq {seq} does not follow the line before it.")
+        raws.append(raw)
+        events.append(decode(raw))
+    if not raws:
+        raise ApiError(400, "no_events", "The body has no event. Send one JSON object a line (NDJSON).")
+    return first, raws, events
+
+
+class _Numbered(msgspec.Struct):
+    seq: int | None = None
+
+
+def _listed(entry: Entry, url: str) -> dict[str, Any]:
+    return {
+        "stream": entry.id,
+        "url": url,
+        "status": entry.status,
+        "kind": entry.kind,
+        "title": entry.title,
+        "path": entry.path,
+        "seq": entry.seq,
+        "bytes": entry.bytes,
+        "created": entry.created,
+        "updated": entry.updated,
+    }
+
+
+class SseHandler(ApiHandler):
+    """What answers with an event stream have in common."""
+
+    async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
+        """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
+        user = self.current_user.username
+        readers: Counter[str] = self.settings["jupyter_sse_readers"]
+        most: int = self.settings["jupyter_sse_max_connections"]
+        if readers[user] >= most:
+            raise ApiError(
+                429,
+                "too_many_connections",
+                f"You have {most} connections open (SSE.max_connections). Close some, or use one for many streams.",
+                retry_after=5,
+            )
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache, no-transform")
+        self.set_header("X-Accel-Buffering", "no")
+        self.set_header("Connection", "close")
+        if self.settings.get("compress_response"):
+            # The one way to tell tornado's compression to leave an answer alone.
+            self.set_header("Content-Encoding", "identity")
+        self.set_status(200)
+        self.write(first)
+        try:
+            await self.flush()
+        except StreamClosedError:
+            return None
+        self.application.log_request(self)
+        chunked = self.request.version == "HTTP/1.1"
+        reader = Reader(self.hub, self.detach(), chunked=chunked, keep=keep)
+        readers.update([user])
+        reader.on_close(lambda: readers.subtract([user]))
+        return reader
+
+    async def fail_sse(self, code: str, message: str) -> None:
+        """Answer bad input with an `error` event: an EventSource can read nothing but a 200."""
+        self.hub.stats.errors[code] = self.hub.stats.errors.get(code, 0) + 1
+        self.set_header("Cache-Control", "no-cache, no-transform")
+        self.write(self.hub.hello(None) + self.hub.failure("", code, message))
+        await self.finish(set_content_type="text/event-stream; charset=utf-8")
+
+
+class StreamsHandler(ProducerHandler):
+    @permitted("read")
+    async def get(self) -> None:
+        """The streams, newest first."""
+        entries = await self.hub.log.entries(
+            status=self.get_query_argument("status", None),
+            kind=self.get_query_argument("kind", None),
+            path=self.get_query_argument("path", None),
+        )
+        self.finish(json.dumps([_listed(entry, self.url_of(entry.id)) for entry in entries]))
+
+    @permitted("write")
+    async def post(self) -> None:
+        """Begin a stream whose events will come by POST."""
+        try:
+            given = json.loads(self.request.body or b"{}")
+            if not isinstance(given, dict):
+                raise EventError("the body must be a JSON object such as {\"kind\": \"task\", \"title\": \"Render\"}")
+            event = decode(encode(Unknown("start", {"ts": time.time(), **given, "type": "start"})))
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, "bad_stream", f"This cannot begin a stream: {error}.") from None
+        stream = secrets.token_urlsafe(16)
+        channel = await self.hub.channel(stream)
+        channel.owner = "http"
+        await append(self.hub, channel, None, [encode(event)], [event])
+        self.set_status(201)
+        self.set_header("Location", self.url_of(stream))
+        self.finish(json.dumps({"stream": stream, "url": self.url_of(stream)}))
+
+    def url_of(self, stream: str) -> str:
+        return f"{self.base_url}jupyter-sse/streams/{stream}/events"
+
+
+async def append(
+    hub: Hub, channel: Channel, first: int | None, raws: Sequence[bytes], events: Sequence[Event | Unknown]
+) -> int:
+    """`Hub.append` for an HTTP answer: what it raises becomes a status."""
+    try:
+        return await hub.append(channel, first, raws, events)
+    except Gap as gap:
+        raise ApiError(409, "gap", f"The stream ends at seq {gap.last}: send from {gap.last + 1} on.") from None
+    except Full as full:
+        raise ApiError(413, full.code, f"Nothing was appended: {full.message}.") from None
+    except Closed as closed:
+        status = 410 if closed.code == "deleted" else 409
+        raise ApiError(status, closed.code, f"Nothing was appended: {closed.message}.") from None
+    except LogError as error:
+        raise ApiError(507, "log_failed", f"Nothing was appended: {error}", retry_after=5) from None
+
+
+class _StreamHandler(ApiHandler):
+    async def existing(self, stream: str) -> Channel:
+        channel = await self.hub.channel(stream)
+        if channel.deleted:
+            raise ApiError(410, "gone", "This stream has been deleted, or has expired.")
+        if not channel.exists:
+            raise ApiError(404, "not_found", "There is no stream with this id.")
+        return channel
+
+
+class StreamHandler(_StreamHandler):
+    @permitted("read")
+    async def get(self, stream: str) -> None:
+        """The stream's snapshot."""
+        channel = await self.existing(stream)
+        self.finish(msgspec.json.encode(await channel.snapshot()))
+
+    @permitted("write")
+    async def delete(self, stream: str) -> None:
+        """Forget the stream."""
+        await self.hub.delete(await self.existing(stream))
+        self.set_status(204)
+        self.finish()
+
+
+class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
+    @permitted("read")
+    async def get(self, stream: str) -> None:
+        """Follow the stream after the cursor, to its end."""
+        if self.is_producer:
+            raise ApiError(403, "forbidden", "A kernel's token opens the producer routes only.")
+        channel = await self.existing(stream)
+        after = await self._cursor()
+        if after is None:
+            return
+        if channel.ended and after == channel.last:
+            self.set_status(204)
+            self.finish()
+            return
+        if after:
+            self.hub.stats.reconnects += 1
+        first = self.hub.hello(stream, model=(await channel.snapshot()).model)
+        reason = channel.reset_reason(after)
+        if reason is not None:
+            reset, after = await self.hub.reset(channel, "", reason)
+            first += reset
+        reader = await self.open_sse(first)
+        if reader is not None:
+            reader.follow(channel.feed(""), after)
+
+    async def _cursor(self) -> int | None:
+        if self.get_query_argument("snapshot", "0") not in ("0", "") and "Last-Event-ID" not in self.request.headers:
+            return -1
+        given = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "0")
+        if not given.isascii() or not given.isdigit() or len(given) > 18:
+            await self.fail_sse("bad_cursor", f"Last-Event-ID or ?after= must be a number, not {given[:40]!r}.")
+            return None
+        return int(given)
+
+    @permitted("write")
+    async def post(self, stream: str) -> None:
+        """Append NDJSON events."""
+        channel = await self.existing(stream)
+        first, raws, events = parse_events(self.request.body, self.hub.limits.event_bytes)
+        if await self._is_numbered_elsewhere(channel):
+            raise ApiError(
+                409, "not_producer", "A kernel numbers this stream's events; begin a stream of your own (POST streams)."
+            )
+        seq = await append(self.hub, channel, first, raws, events)
+        answer: dict[str, Any] = {"seq": seq}
+        if channel.cancels:
+            answer["cancelled"] = True
+        self.finish(json.dumps(answer))
+
+    async def _is_numbered_elsewhere(self, channel: Channel) -> bool:
+        if channel.owner is None:
+            # Not since this server was started; a kernel that has begun the stream may still come back.
+            origin = (await channel.snapshot()).origin
+            return origin is not None and origin.kernel is not None
+        return channel.owner != "http"
+
+
+class CancelHandler(_StreamHandler):
+    @permitted("write")
+    async def post(self, stream: str) -> None:
+        """Ask the producer to stop; asked again, interrupt its kernel."""
+        channel = await self.existing(stream)
+        if channel.ended:
+            via, message = "ended", "The stream has already ended."
+        else:
+            channel.cancels += 1
+            via, message = await self._pass_on(channel)
+        self.set_status(202)
+        self.finish(json.dumps({"via": via, "message": message}))
+
+    async def _pass_on(self, channel: Channel) -> tuple[str, str]:
+        if channel.cancels > 1 and channel.kernel is not None and channel.kernel in self.kernel_manager:
+            await self.kernel_manager.interrupt_kernel(channel.kernel)
+            return "interrupt", "The kernel was interrupted."
+        if channel.on_cancel is not None:
+            channel.on_cancel()
+            return "producer", "The producer was asked to stop; it does so at its next step."
+        if channel.owner == "http":
+            return "producer", "The producer is told in the answer to its next POST."
+        return "pending", "The producer is not connected now; it is told as soon as it is."
+
+
+class _Follow(msgspec.Struct, forbid_unknown_fields=True):
+    streams: dict[str, int] = {}
+    add: dict[str, int] = {}
+    remove: list[str] = []
+
+
+class MultiplexHandler(SseHandler):
+    """Many streams over one connection: a browser allows only six a host."""
+
+    @property
+    def connections(self) -> dict[str, tuple[str, Reader]]:
+        open_connections: dict[str, tuple[str, Reader]] = self.settings["jupyter_sse_connections"]
+        return open_connections
+
+    def _wanted(self) -> _Follow:
+        try:
+            wanted = msgspec.json.decode(self.request.body, type=_Follow)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise ApiError(400, "bad_request", f'The body must be {{"streams": {{id: after}}}}: {error}.') from None
+        for stream in (*wanted.streams, *wanted.add, *wanted.remove):
+            if not is_stream_id(stream):
+                raise ApiError(400, "bad_stream_id", f"{stream[:80]!r} is not a stream's id.")
+        return wanted
+
+    @permitted("read")
+    async def post(self, connection: str | None = None) -> None:
+        wanted = self._wanted()
+        if connection is None:
+            await self._open(wanted)
+            return
+        user, reader = self.connections.get(connection, ("", None))
+        if reader is None or user != self.current_user.username:
+            raise ApiError(404, "no_connection", "There is no such connection now; open a new one (POST events).")
+        for stream in wanted.remove:
+            channel = await self.hub.channel(stream)
+            feed = channel.feeds.get(f"{stream}:")
+            if feed is not None:
+                reader.unfollow(feed)
+        for stream, after in {**wanted.streams, **wanted.add}.items():
+            await self._follow(reader, stream, after)
+        self.set_status(204)
+        self.finish()
+
+    async def _open(self, wanted: _Follow) -> None:
+        connection = secrets.token_urlsafe(16)
+        reader = await self.open_sse(self.hub.hello(None, connection=connection), keep=True)
+        if reader is None:
+            return
+        if any(after > 0 for after in wanted.streams.values()):
+            self.hub.stats.reconnects += 1
+        self.connections[connection] = (self.current_user.username, reader)
+        reader.on_close(lambda: self.connections.pop(connection, None))
+        for stream, after in wanted.streams.items():
+            await self._follow(reader, stream, after)
+
+    async def _follow(self, reader: Reader, stream: str, after: int) -> None:
+        channel = await self.hub.channel(stream)
+        prefix = f"{stream}:"
+        if channel.deleted:
+            reader.tell(self.hub.failure(prefix, "gone", "This stream has been deleted, or has expired."))
+            return
+        if not channel.exists:
+            after = 0
+            self.hub.loop.call_later(ANNOUNCE_SECONDS, self._not_announced, reader, channel, prefix)
+        elif (reason := channel.reset_reason(after)) is not None:
+            reset, after = await self.hub.reset(channel, prefix, reason)
+            reader.tell(reset)
+        if reader.closed or (channel.ended and after >= channel.last):
+            return
+        feed = channel.feed(prefix)
+        reader.unfollow(feed)
+        reader.follow(channel.feed(prefix), after)
+
+    def _not_announced(self, reader: Reader, channel: Channel, prefix: str) -> None:
+        feed = channel.feeds.get(prefix)
+        if not channel.exists and feed is not None and feed in reader.feeds:
+            reader.unfollow(feed)
+            reader.tell(self.hub.failure(prefix, "not_found", "There is no stream with this id on this server."))
+
+
+
+
+handlers: list[tuple[str, type[ApiHandler]]] = [
+    (r"streams", StreamsHandler),
+    (rf"streams/({STREAM_ID})", StreamHandler),
+    (rf"streams/({STREAM_ID})/events", StreamEventsHandler),
+    (rf"streams/({STREAM_ID})/cancel", CancelHandler),
+    (r"events", MultiplexHandler),
+    (rf"events/({STREAM_ID})", MultiplexHandler),
+]
