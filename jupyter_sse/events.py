@@ -323,16 +323,20 @@ def event_from(value: Any) -> Event | Unknown:
         raise EventError(f"not a valid event: {error}") from None
 
 
-def canonical(raw: bytes) -> bytes:
-    """The same event, checked, in the form this module promises; unknown fields are kept, a `seq` field is not."""
+def canonical(raw: bytes) -> tuple[bytes, Event | Unknown]:
+    """An event that came from outside: its JSON in the form this module promises, and itself, checked.
+
+    Unknown fields are kept, a `seq` field is not.
+    """
     event = decode(raw)
     if isinstance(event, Unknown):
-        return encode(Unknown(event.type, {key: value for key, value in event.data.items() if key != "seq"}))
-    if raw.startswith(b'{"type":"') and b"\n" not in raw and b"\r" not in raw and b'"seq"' not in raw:
-        return raw
+        event.data.pop("seq", None)
+        return encode(event), event
+    if encode(event) == raw:
+        return raw, event
     given = msgspec.json.decode(raw)
     given.pop("seq", None)
-    return _encoder.encode({"type": given["type"], **msgspec.to_builtins(event), **given})
+    return _encoder.encode({"type": given["type"], **msgspec.to_builtins(event), **given}), event
 
 
 def type_of(raw: bytes) -> str:

@@ -24,6 +24,7 @@ from . import kernels, streams
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
+from .reader import Reader
 
 __all__ = ["SSE"]
 
@@ -75,12 +76,9 @@ class SSE(ExtensionApp):
     hub: Hub | None = None
 
     def initialize_settings(self) -> None:
-        self.settings.update(
-            jupyter_sse_secret=secrets.token_urlsafe(32),
-            jupyter_sse_connections={},
-            jupyter_sse_readers=Counter(),
-            jupyter_sse_max_connections=self.max_connections,
-        )
+        self.secret = secrets.token_urlsafe(32)
+        self.connections: dict[str, tuple[str, Reader]] = {}  # multiplexed ones: id -> user, reader
+        self.readers: Counter[str] = Counter()  # how many a user has open
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
@@ -101,7 +99,7 @@ class SSE(ExtensionApp):
         return memory
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        self.hub = Hub(
+        hub = Hub(
             await self._open_log(),
             limits=Limits(
                 event_bytes=self.max_event_bytes,
@@ -113,18 +111,18 @@ class SSE(ExtensionApp):
             retry=self.retry,
             on_error=lambda message: self.log.error("jupyter_sse: %s", message),
         )
-        self.hub.start()
-        self.producers = kernels.Producers(self.hub, serverapp.kernel_manager, grace=self.producer_grace)
+        hub.start()
+        self.producers = kernels.Producers(hub, serverapp.kernel_manager, grace=self.producer_grace)
         await self.producers.start()
-        self.settings.update(jupyter_sse_hub=self.hub, jupyter_sse_producers=self.producers)
+        self.hub = hub
         self._expiry = PeriodicCallback(self._expire, EXPIRE_SECONDS * 1000)
         self._expiry.start()
         await self._expire()
-        self._collector = HubCollector(self.hub)
+        self._collector = HubCollector(hub)
         REGISTRY.register(self._collector)
         # Kernels and terminals started from now on inherit these.
         os.environ["JUPYTER_SSE_URL"] = self._url_for_kernels(serverapp)
-        os.environ["JUPYTER_SSE_TOKEN"] = self.settings["jupyter_sse_secret"]
+        os.environ["JUPYTER_SSE_TOKEN"] = self.secret
 
     @staticmethod
     def _url_for_kernels(serverapp: Any) -> str:

@@ -11,16 +11,19 @@ import json
 import re
 from collections.abc import Callable
 from http.client import responses
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_server.auth import AllowAllAuthorizer, Authorizer, User
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
-from jupyter_server.base.handlers import APIHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
 from .hub import Hub
 
-__all__ = ["RESOURCE", "ApiError", "ApiHandler", "NotFoundHandler", "ProducerHandler", "permitted"]
+if TYPE_CHECKING:
+    from .app import SSE
+
+__all__ = ["RESOURCE", "ApiError", "ApiHandler", "NotFoundHandler", "ProducerHandler", "ProducerMixin", "permitted"]
 
 RESOURCE = "jupyter-sse"
 
@@ -49,17 +52,48 @@ def permitted(action: str) -> Callable[[Method], Method]:
     return decorate
 
 
-class ApiHandler(APIHandler):
-    """Answers in JSON, errors included."""
+class ExtensionHandler(JupyterHandler):
+    """Knows the running extension."""
 
     auth_resource = RESOURCE
 
     @property
+    def sse(self) -> SSE:
+        sse: SSE = self.settings["jupyter_sse"]
+        return sse
+
+    @property
     def hub(self) -> Hub:
-        hub: Hub | None = self.settings.get("jupyter_sse_hub")
-        if hub is None:
+        if self.sse.hub is None:
             raise ApiError(503, "starting", "The server is still starting.", retry_after=1)
-        return hub
+        return self.sse.hub
+
+
+class ProducerMixin(ExtensionHandler):
+    """Also open to kernels, by the secret in their environment."""
+
+    @property
+    def is_producer(self) -> bool:
+        match = _BEARER.fullmatch(self.request.headers.get("Authorization", ""))
+        return match is not None and hmac.compare_digest(match[1].encode(), self.sse.secret.encode())
+
+    async def prepare(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_producer:
+            await super().prepare(*args, **kwargs)
+        elif self.check_host():
+            self.current_user = User("kernel")
+        else:
+            raise web.HTTPError(403)
+
+    @property
+    def authorizer(self) -> Authorizer:
+        if self.is_producer:
+            return AllowAllAuthorizer()
+        return super().authorizer
+
+
+class ApiHandler(ExtensionHandler, APIHandler):
+    """Answers in JSON, errors included."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
@@ -85,28 +119,8 @@ class ApiHandler(APIHandler):
         self.set_header("Access-Control-Allow-Headers", f"{allowed}, last-event-id".lstrip(", "))
 
 
-class ProducerHandler(ApiHandler):
-    """Also open to kernels, by the secret in their environment."""
-
-    @property
-    def is_producer(self) -> bool:
-        match = _BEARER.fullmatch(self.request.headers.get("Authorization", ""))
-        secret: str = self.settings["jupyter_sse_secret"]
-        return match is not None and hmac.compare_digest(match[1].encode(), secret.encode())
-
-    async def prepare(self, *args: Any, **kwargs: Any) -> None:
-        if not self.is_producer:
-            await super().prepare(*args, **kwargs)
-            return
-        if not self.check_host():
-            raise web.HTTPError(403)
-        self.current_user = User("kernel")
-
-    @property
-    def authorizer(self) -> Authorizer:
-        if self.is_producer:
-            return AllowAllAuthorizer()
-        return super().authorizer
+class ProducerHandler(ProducerMixin, ApiHandler):
+    """An `ApiHandler` for producers as well."""
 
 
 class NotFoundHandler(ApiHandler):
@@ -114,12 +128,15 @@ class NotFoundHandler(ApiHandler):
 
     @permitted("read")
     def get(self) -> None:
-        raise ApiError(404, "not_found", f"There is nothing at {self.request.path}.")
+        self._fail()
 
     @permitted("write")
     def post(self) -> None:
-        self.get()
+        self._fail()
 
     @permitted("write")
     def delete(self) -> None:
-        self.get()
+        self._fail()
+
+    def _fail(self) -> None:
+        raise ApiError(404, "not_found", f"There is nothing at {self.request.path}.")

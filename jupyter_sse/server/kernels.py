@@ -17,9 +17,9 @@ from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from ..events import CONNECTION_TYPES, Error, Event, EventError, Unknown, canonical, decode, type_of
+from ..events import CONNECTION_TYPES, Error, Event, EventError, Unknown, canonical, type_of
 from ..log import Gap, LogError
-from .auth import RESOURCE, ApiHandler, ProducerHandler
+from .auth import RESOURCE, ProducerMixin
 from .hub import Channel, Closed, Full, Hub
 from .streams import is_stream_id
 
@@ -136,16 +136,11 @@ class Producers:
             channel.on_cancel = channel.on_closed = None
 
 
-class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
+class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
     """WebSocket `kernel`; its messages are described in docs/protocol.md."""
 
     _producer: str | None = None
     _kernel: str | None = None
-
-    @property
-    def producers(self) -> Producers:
-        producers: Producers = self.settings["jupyter_sse_producers"]
-        return producers
 
     @ws_authenticated
     @authorized("write", resource=RESOURCE)
@@ -165,7 +160,7 @@ class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
             return
         if isinstance(given, _Hello):
             self._producer, self._kernel = given.producer, given.kernel
-            self.producers.opened(self, given.producer, given.kernel)
+            self.sse.producers.opened(self, given.producer, given.kernel)
             limits = self.hub.limits
             self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes)
         elif self._producer is None:
@@ -186,10 +181,10 @@ class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
                 if len(raw) > self.hub.limits.event_bytes:
                     code = "event_too_large"
                     raise EventError(f"an event has at most {self.hub.limits.event_bytes} bytes (SSE.max_event_bytes)")
-                raw = canonical(raw)
+                raw, event = canonical(raw)
                 if type_of(raw) in CONNECTION_TYPES:
                     raise EventError(f"{type_of(raw)} is made by connections, not appended")
-                events.append(decode(raw))
+                events.append(event)
                 raws.append(raw)
             except EventError as error:
                 refused = str(error)
@@ -205,7 +200,7 @@ class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
         assert self._producer is not None
         self._channels[stream] = channel
         if not channel.ended:
-            self.producers.writes(self._producer, channel, self._kernel)
+            self.sse.producers.writes(self._producer, channel, self._kernel)
             channel.on_cancel = lambda: self._tell(op="cancel", stream=stream)
             channel.on_closed = lambda closed: self._closed(channel, closed)
             if channel.cancels:
@@ -241,7 +236,7 @@ class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
         self._channels.pop(channel.id, None)
         channel.on_cancel = channel.on_closed = None
         if self._producer is not None:
-            self.producers.ended(self._producer, channel.id)
+            self.sse.producers.ended(self._producer, channel.id)
 
     def _tell(self, **message: Any) -> None:
         try:
@@ -254,8 +249,8 @@ class KernelHandler(WebSocketMixin, ProducerHandler, WebSocketHandler):
             if channel.owner == self._producer:
                 channel.on_cancel = None
         if self._producer is not None:
-            self.producers.closed(self, self._producer)
+            self.sse.producers.closed(self, self._producer)
         super().on_close()
 
 
-handlers: list[tuple[str, type[ApiHandler]]] = [(r"kernel", KernelHandler)]
+handlers: list[tuple[str, type[ProducerMixin]]] = [(r"kernel", KernelHandler)]

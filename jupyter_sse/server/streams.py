@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +45,7 @@ def parse_events(body: bytes, max_event: int) -> tuple[int | None, list[bytes], 
         if len(line) > max_event:
             raise ApiError(413, "event_too_large", f"Line {number}: an event has at most {max_event} bytes.")
         try:
-            raw = canonical(line)
+            raw, event = canonical(line)
             seq = msgspec.json.decode(line, type=_Numbered).seq
         except (EventError, msgspec.DecodeError) as error:
             raise ApiError(400, "bad_event", f"Line {number}: {error}. Nothing was appended.") from None
@@ -57,7 +56,7 @@ def parse_events(body: bytes, max_event: int) -> tuple[int | None, list[bytes], 
             if seq != first + len(raws) or first < 1:
                 raise ApiError(409, "gap", f"Line {number}: seq {seq} does not follow the line before it.")
         raws.append(raw)
-        events.append(decode(raw))
+        events.append(event)
     if not raws:
         raise ApiError(400, "no_events", "The body has no event. Send one JSON object a line (NDJSON).")
     return first, raws, events
@@ -88,8 +87,7 @@ class SseHandler(ApiHandler):
     async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
         """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
         user = self.current_user.username
-        readers: Counter[str] = self.settings["jupyter_sse_readers"]
-        most: int = self.settings["jupyter_sse_max_connections"]
+        readers, most = self.sse.readers, self.sse.max_connections
         if readers[user] >= most:
             raise ApiError(
                 429,
@@ -291,11 +289,6 @@ class _Follow(msgspec.Struct, forbid_unknown_fields=True):
 class MultiplexHandler(SseHandler):
     """Many streams over one connection: a browser allows only six a host."""
 
-    @property
-    def connections(self) -> dict[str, tuple[str, Reader]]:
-        open_connections: dict[str, tuple[str, Reader]] = self.settings["jupyter_sse_connections"]
-        return open_connections
-
     def _wanted(self) -> _Follow:
         try:
             wanted = msgspec.json.decode(self.request.body, type=_Follow)
@@ -312,7 +305,7 @@ class MultiplexHandler(SseHandler):
         if connection is None:
             await self._open(wanted)
             return
-        user, reader = self.connections.get(connection, ("", None))
+        user, reader = self.sse.connections.get(connection, ("", None))
         if reader is None or user != self.current_user.username:
             raise ApiError(404, "no_connection", "There is no such connection now; open a new one (POST events).")
         for stream in wanted.remove:
@@ -332,8 +325,8 @@ class MultiplexHandler(SseHandler):
             return
         if any(after > 0 for after in wanted.streams.values()):
             self.hub.stats.reconnects += 1
-        self.connections[connection] = (self.current_user.username, reader)
-        reader.on_close(lambda: self.connections.pop(connection, None))
+        self.sse.connections[connection] = (self.current_user.username, reader)
+        reader.on_close(lambda: self.sse.connections.pop(connection, None))
         for stream, after in wanted.streams.items():
             await self._follow(reader, stream, after)
 
