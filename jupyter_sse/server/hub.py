@@ -333,7 +333,7 @@ class Channel:
         if grown or (self.ended and snapshot.seq > 200):
             self._checkpoint = snapshot.seq
             self._folded_bytes = 0
-            self.hub.spawn(self.hub.log.save_snapshot(self.id, snapshot.seq, msgspec.json.encode(snapshot)))
+            self.hub.spawn(self.hub.log.save_snapshot(self.id, msgspec.json.encode(snapshot)))
 
 
 class Hub:

@@ -65,7 +65,7 @@ class Client:
 
     @property
     def ids(self) -> list[str]:
-        return [frame.id for frame in self.frames if frame.id and frame.event not in ("hello", "ping")]
+        return [frame.id for frame in self.frames if frame.event not in ("hello", "ping")]
 
 
 class _UnixStream(IOStream):
