@@ -1,0 +1,57 @@
+"""A real jupyter_server, a real browser: what the tests share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import JupyterServer
+
+MakeServer = Callable[..., JupyterServer]
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[MakeServer]:
+    """Start a server of one's own: `make_server(*options, home=, app=, base_url=)`."""
+    with ExitStack() as stack:
+
+        def make(*options: str, home: Path | None = None, **arguments: Any) -> JupyterServer:
+            server = JupyterServer(home or tmp_path / f"server-{secrets.token_hex(4)}", *options, **arguments)
+            stack.callback(server.stop)
+            return server.start()
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    """One server for all tests that do it no harm."""
+    server = JupyterServer(tmp_path_factory.mktemp("server")).start()
+    yield server
+    server.stop()
+
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is; installs Debian's where that is possible."""
+    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run(command, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        found = shutil.which("chromium")
+    if found is None:
+        pytest.fail(
+            "The browser tests need Chromium or Chrome, and none of "
+            f"{', '.join(CHROMIUM_NAMES)} is on PATH. On Debian: apt-get install chromium. On Ubuntu: snap install chromium. "
+            "Elsewhere install Chrome, or put a link to it named `chromium` on PATH."
+        )
+    return found
