@@ -1,31 +1,31 @@
-"""The append-only log of streams: one protocol, kept in memory (memory.py) or in a file (sqlite.py).
+"""The append-only log: the protocol that `memory` and `sqlite` implement, and what passes through it.
 
-An append returns when it is committed: an ack may be given for it. Appending what is already there does nothing, so
-that a producer may send again whatever it is not sure of.
+The log keeps bytes and numbers. It knows nothing of events beyond the `Meta` that the server hands it, so that
+listing streams parses nothing. An append returns when it is committed: what a reader has seen can be read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-__all__ = ["TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Meta"]
+__all__ = ["TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Meta", "overdue"]
 
 TOMBSTONE_SECONDS = 30 * 86400.0
-"""How long it is remembered that a stream was deleted, so that its readers are told so (410 and not 404)."""
+"""How long a deleted stream is remembered as deleted; after that it has never existed."""
 
 
 class LogError(Exception):
-    """The log could not read or write (disk full, damaged, not permitted); nothing is half-written."""
+    """The log cannot read or write. Nothing of what was asked has been stored."""
 
 
 class Gap(Exception):
-    """Events before these are missing: the stream ends at `last`."""
+    """Events before these are missing; the stream has those up to `last`."""
 
     def __init__(self, last: int) -> None:
-        super().__init__(f"the stream ends at seq {last}")
+        super().__init__(f"events before these are missing: the stream has those up to {last}")
         self.last = last
 
 
@@ -34,7 +34,7 @@ class Gone(Exception):
 
 
 class Meta(Struct, frozen=True, kw_only=True):
-    """What a list of streams shows, known to whoever appends the events that say so; None leaves it as it was."""
+    """What is known of a stream from the events appended with it; None leaves what was there."""
 
     status: str | None = None
     kind: str | None = None
@@ -42,69 +42,97 @@ class Meta(Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
-class Entry(Struct, kw_only=True):
-    """A stream in the list.
+class Entry(Struct, frozen=True, kw_only=True):
+    """A stream as the log lists it.
 
-    seq : of the last event. first : of the oldest one kept. bytes : of the events kept.
-    created, updated : seconds since 1970. deleted : only this entry is left of it.
+    `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept.
+    `created` and `updated` are seconds since 1970 by the server's clock. A `deleted` stream keeps its numbers alone.
     """
 
     id: str
-    seq: int = 0
-    first: int = 1
-    bytes: int = 0
-    status: str = "running"
-    kind: str | None = None
-    title: str | None = None
-    path: str | None = None
+    seq: int
+    first: int
+    bytes: int
+    status: str
+    kind: str | None
+    title: str | None
+    path: str | None
     created: float
     updated: float
-    deleted: bool = False
+    deleted: bool
 
 
 class Log(Protocol):
-    """All methods belong to one event loop."""
+    """All streams of one server. Used from one asyncio loop.
 
-    async def open(self) -> None:
-        """Raises LogError if the log cannot be used."""
+    Calls may overlap; writes take effect in the order in which they were made. Cancelling a write that is
+    under way does not undo it. Every method raises `LogError` when the log cannot read or write.
+    """
+
+    async def open(self) -> None: ...
 
     async def close(self) -> None:
-        """Commit what is pending, then close."""
+        """Commit what is pending, and let go of everything."""
 
     async def append(self, stream: str, seq: int, events: Sequence[bytes], meta: Meta | None = None) -> int:
-        """Commit events numbered from `seq`, creating the stream at 1; returns its last seq.
+        """Store events numbered from `seq`, and return the stream's last number once they are committed.
 
-        Events with numbers the stream has are passed over. Calls take effect in the order in which they were made.
+        The stream begins with number 1. Numbers it has are passed over, so that sending twice is harmless; `meta`
+        counts only if something is new.
 
         Raises
         ------
-        Gap, Gone, LogError
+        Gap
+            `seq` is beyond the next number.
+        Gone
+            The stream has been deleted.
         """
+        ...
 
     async def read(
         self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> list[tuple[int, bytes]]:
-        """Events strictly after a seq: at most `limit`, and no more once they have `max_bytes`."""
+        """Events with a number above `after`: at most `limit`, and of `max_bytes` in all, but one if there is any."""
+        ...
 
     async def entry(self, stream: str) -> Entry | None:
-        """None if there has never been such a stream."""
+        """The stream, also a deleted one; None if it never existed."""
+        ...
 
     async def entries(
         self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
     ) -> list[Entry]:
-        """The streams that are not deleted, newest first."""
+        """The streams that are not deleted, the one created last first."""
+        ...
 
     async def snapshot(self, stream: str) -> bytes | None:
-        """The checkpoint saved last."""
+        """The snapshot saved last."""
+        ...
 
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
-        """Keep a folded state, so that whoever joins need not read the history."""
+        """Keep a state of the stream, so that joining needs only the events behind it. It knows its own number."""
 
     async def delete(self, stream: str) -> None:
-        """Forget the stream but for its entry."""
+        """Forget events, snapshot and meta; that the stream existed is remembered for `TOMBSTONE_SECONDS`."""
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
-        """Delete ended streams: older than `max_age` seconds, then the oldest above a number or a size in all.
+        """Delete what `overdue` says, and the memory of streams deleted long ago; returns the ids deleted now."""
+        ...
 
-        Running streams stay. Returns the ids of those deleted.
-        """
+
+def overdue(entries: Iterable[Entry], now: float, *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
+    """Which ended streams are to be deleted, oldest first.
+
+    They were last written more than `max_age` seconds ago, or are the oldest of more than `max_streams`, or of more
+    than `max_bytes` in all.
+    """
+    ended = sorted(
+        (entry for entry in entries if entry.status != "running"), key=lambda entry: entry.updated, reverse=True
+    )
+    kept = size = 0
+    for entry in ended:
+        size += entry.bytes
+        if now - entry.updated > max_age or kept == max_streams or size > max_bytes:
+            break
+        kept += 1
+    return [entry.id for entry in reversed(ended[kept:])]

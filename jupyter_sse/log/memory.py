@@ -1,85 +1,76 @@
-"""A log that ends with its process: for tests, and for servers that must leave nothing on disk."""
+"""The log in memory: what there is without a disk, and what the other one is tested against."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 
-import msgspec
+from msgspec.structs import replace
 
-from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, Meta
+from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, Meta, overdue
 
-__all__ = ["MemoryLog", "expired", "updated_entry"]
-
-
-def updated_entry(entry: Entry, events: Sequence[bytes], meta: Meta | None) -> Entry:
-    """The entry after these events have been appended."""
-    changes = {name: value for name, value in msgspec.structs.asdict(meta).items() if value is not None} if meta else {}
-    return msgspec.structs.replace(
-        entry,
-        seq=entry.seq + len(events),
-        bytes=entry.bytes + sum(map(len, events)),
-        updated=time.time(),
-        **changes,
-    )
-
-
-def expired(entries: list[Entry], *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
-    """Which of these (newest first) must go."""
-    oldest = time.time() - max_age
-    total = sum(entry.bytes for entry in entries if entry.status == "running")
-    gone = []
-    kept = 0
-    for entry in entries:
-        if entry.status == "running":
-            continue
-        if entry.updated < oldest or kept >= max_streams or total + entry.bytes > max_bytes:
-            gone.append(entry.id)
-        else:
-            kept += 1
-            total += entry.bytes
-    return gone
+__all__ = ["MemoryLog"]
 
 
 class MemoryLog:
-    """Implements `Log` with dictionaries."""
+    """Streams that live as long as the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._events: dict[str, list[bytes]] = {}
         self._snapshots: dict[str, bytes] = {}
 
     async def open(self) -> None:
-        """Nothing to open."""
+        pass
 
     async def close(self) -> None:
-        """Nothing to close."""
+        pass
 
     async def append(self, stream: str, seq: int, events: Sequence[bytes], meta: Meta | None = None) -> int:
-        now = time.time()
-        entry = self._entries.get(stream) or Entry(id=stream, created=now, updated=now)
-        if entry.deleted:
+        if seq < 1:
+            raise ValueError(f"events are numbered from 1, not {seq}")
+        entry = self._entries.get(stream)
+        last = entry.seq if entry else 0
+        if entry and entry.deleted:
             raise Gone(stream)
-        if seq > entry.seq + 1:
-            raise Gap(entry.seq)
-        new = events[entry.seq + 1 - seq :]
-        if new:
-            self._entries[stream] = entry = updated_entry(entry, new, meta)
-            self._events.setdefault(stream, []).extend(new)
-        return entry.seq
+        if seq > last + 1:
+            raise Gap(last)
+        new = events[last + 1 - seq :]
+        if not new:
+            return last
+        now = self._clock()
+        meta = meta or Meta()
+        if entry is None:
+            entry = Entry(
+                id=stream, seq=0, first=1, bytes=0, status="running", kind=None, title=None, path=None,
+                created=now, updated=now, deleted=False,
+            )  # fmt: skip
+        self._events.setdefault(stream, []).extend(new)
+        self._entries[stream] = replace(
+            entry,
+            seq=last + len(new),
+            bytes=entry.bytes + sum(map(len, new)),
+            status=meta.status or entry.status,
+            kind=entry.kind if meta.kind is None else meta.kind,
+            title=entry.title if meta.title is None else meta.title,
+            path=entry.path if meta.path is None else meta.path,
+            updated=now,
+        )
+        return last + len(new)
 
     async def read(
         self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> list[tuple[int, bytes]]:
-        rows: list[tuple[int, bytes]] = []
+        after = max(after, 0)
+        found: list[tuple[int, bytes]] = []
         size = 0
-        for seq, event in enumerate(islice(self._events.get(stream, ()), after, after + limit), after + 1):
-            rows.append((seq, event))
+        for seq, event in enumerate(self._events.get(stream, [])[after : after + limit], after + 1):
             size += len(event)
-            if size >= max_bytes:
+            if found and size > max_bytes:
                 break
-        return rows
+            found.append((seq, event))
+        return found
 
     async def entry(self, stream: str) -> Entry | None:
         return self._entries.get(stream)
@@ -87,15 +78,15 @@ class MemoryLog:
     async def entries(
         self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
     ) -> list[Entry]:
-        found = (
+        found = [
             entry
             for entry in reversed(self._entries.values())
             if not entry.deleted
             and status in (None, entry.status)
             and kind in (None, entry.kind)
             and path in (None, entry.path)
-        )
-        return list(islice(found, limit))
+        ]
+        return found[:limit]
 
     async def snapshot(self, stream: str) -> bytes | None:
         return self._snapshots.get(stream)
@@ -106,24 +97,28 @@ class MemoryLog:
 
     async def delete(self, stream: str) -> None:
         entry = self._entries.get(stream)
-        if entry is not None:
-            self._entries[stream] = msgspec.structs.replace(
-                entry, deleted=True, first=entry.seq + 1, bytes=0, title=None, path=None, updated=time.time()
-            )
-            self._events.pop(stream, None)
-            self._snapshots.pop(stream, None)
+        if entry is None or entry.deleted:
+            return
+        self._events.pop(stream, None)
+        self._snapshots.pop(stream, None)
+        self._entries[stream] = replace(
+            entry,
+            first=entry.seq + 1,
+            bytes=0,
+            kind=None,
+            title=None,
+            path=None,
+            updated=self._clock(),
+            deleted=True,
+        )
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
-        gone = expired(
-            await self.entries(limit=len(self._entries)),
-            max_age=max_age,
-            max_streams=max_streams,
-            max_bytes=max_bytes,
-        )
-        for stream in gone:
-            await self.delete(stream)
-        oldest = time.time() - TOMBSTONE_SECONDS
+        now = self._clock()
         for entry in list(self._entries.values()):
-            if entry.deleted and entry.updated < oldest:
+            if entry.deleted and now - entry.updated > TOMBSTONE_SECONDS:
                 del self._entries[entry.id]
-        return gone
+        living = [entry for entry in self._entries.values() if not entry.deleted]
+        found = overdue(living, now, max_age=max_age, max_streams=max_streams, max_bytes=max_bytes)
+        for stream in found:
+            await self.delete(stream)
+        return found

@@ -1,8 +1,10 @@
 """The log in one SQLite file, which survives the server.
 
-One thread writes. It takes all appends that wait, puts them into one transaction and commits, so that the cost of a
-sync to disk (`synchronous=FULL`: an acked event survives a power cut) is shared by whoever came meanwhile.
-Another thread reads, on a connection of its own: with WAL, a replay and the writer do not wait for each other.
+One thread writes, with group commit: what has queued up while a transaction was under way goes into the next one, so
+that a commit to disk (`synchronous=FULL`) is shared by all who wait for it. Another thread reads, over its own
+connection: with WAL a replay never waits for a writer, nor a writer for a replay.
+
+Several processes may share the file. Each numbers only the streams it owns, and the key (stream, seq) is unique.
 """
 
 from __future__ import annotations
@@ -10,25 +12,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
-from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, LogError, Meta
-from .memory import expired, updated_entry
+from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, LogError, Meta, overdue
 
 __all__ = ["SqliteLog"]
 
-VERSION = 1
-SCHEMA = """
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_Job = Callable[[sqlite3.Connection], Any]
+
+APPLICATION = 0x6A535345  # "jSSE", at byte 68 of the file
+SCHEMA = 1
+BUSY_SECONDS = 5.0
+"""How long to wait for another process that writes to the same file."""
+
+CHECK_SECONDS = 2.0
+"""How long opening may look for damage; a log is small, but nobody waits for a large one."""
+
+WAL_BYTES = 64 << 20
+"""The write-ahead log is cut back to this after a checkpoint."""
+
+_TABLES = """
 CREATE TABLE streams (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -41,293 +54,363 @@ CREATE TABLE streams (
     path TEXT,
     created REAL NOT NULL,
     updated REAL NOT NULL,
-    deleted INTEGER NOT NULL,
-    snapshot BLOB
+    deleted INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX streams_by_status ON streams (deleted, status);
 CREATE TABLE events (
-    stream INTEGER NOT NULL REFERENCES streams (number),
+    stream INTEGER NOT NULL,
     seq INTEGER NOT NULL,
-    event BLOB NOT NULL,
+    data BLOB NOT NULL,
     PRIMARY KEY (stream, seq)
 ) WITHOUT ROWID;
+CREATE TABLE snapshots (
+    stream INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
 """
-COLUMNS = "id, seq, first, bytes, status, kind, title, path, created, updated, deleted"
-BUSY_SECONDS = 10.0
-"""How long to wait for another process that writes to the same file."""
-
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
-
-Work = Callable[[sqlite3.Connection], Any]
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    fields = dict(zip(COLUMNS.split(", "), row, strict=True))
-    fields["deleted"] = bool(fields["deleted"])
-    return Entry(**fields)
+_ENTRY = "SELECT id, seq, first, bytes, status, kind, title, path, created, updated, deleted FROM streams"
 
 
 class SqliteLog:
-    """Implements `Log`. The file is made readable by its owner alone (0600), its folder too (0700)."""
+    """Streams in the file `path`, which is made for its owner alone (0600) if it does not exist.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._queue: queue.SimpleQueue[tuple[Work, asyncio.Future[Any]] | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
-        self._readers: ThreadPoolExecutor | None = None
-        self._write_db: sqlite3.Connection
-        self._read_db: sqlite3.Connection
-        self._loop: asyncio.AbstractEventLoop
+    A file that is damaged is set aside as ``<name>.damaged-<time>``, and a new one begun.
+    """
 
-    # life
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path).absolute()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: list[tuple[_Job, asyncio.Future[Any]]] = []
+        self._draining = False
+        self._opened = False
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._loop.run_in_executor(None, self._open)
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="jupyter_sse-log-read")
-        self._writer = threading.Thread(target=self._write_loop, name="jupyter_sse-log-write", daemon=True)
-        self._writer.start()
-
-    def _open(self) -> None:
+        self._writing = ThreadPoolExecutor(1, "jupyter_sse log writer")
+        self._reading = ThreadPoolExecutor(1, "jupyter_sse log reader")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                self._prepare()
-            except sqlite3.DatabaseError as error:
-                if not _damaged(error):
-                    raise
-                self._set_aside(error)
-                self._prepare()
-        except (OSError, sqlite3.Error) as error:
-            raise LogError(f"The stream log {self.path} cannot be used: {error}.") from error
-
-    def _prepare(self) -> None:
-        # The file is made before SQLite makes it, so that nobody else can ever read it.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = self._connect()
-        try:
-            with closing(db.execute("PRAGMA journal_mode=WAL")) as answer:
-                mode = answer.fetchone()[0]
-            if mode != "wal":
-                logger.warning("The stream log %s cannot use WAL here (%s): readers and the writer wait in turn.", self.path, mode)
-            db.execute("BEGIN IMMEDIATE")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise LogError(
-                    f"The stream log {self.path} was written by a newer jupyter-sse (format {version}, this one knows"
-                    f" {VERSION}). Update jupyter-sse, or set SSE.log_path to another file."
-                )
-            if version == 0:
-                for statement in SCHEMA.split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version={VERSION}")
-            db.execute("COMMIT")
-            db.execute("SELECT max(number) FROM streams").fetchone()
-            self._read_db = self._connect()
+            self._writer, self._reader = await self._on(self._writing, self._open)
         except BaseException:
-            db.close()
+            self._writing.shutdown(wait=False)
+            self._reading.shutdown(wait=False)
             raise
-        self._write_db = db
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA foreign_keys=ON")
-        return db
-
-    def _set_aside(self, error: Exception) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        self.path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            extra = self.path.with_name(self.path.name + suffix)
-            if extra.exists():
-                extra.rename(aside.with_name(aside.name + suffix))
-        logger.error("The stream log %s is damaged (%s). It was set aside as %s, and a new one begun.", self.path, error, aside)
+        self._opened = True
 
     async def close(self) -> None:
-        if self._writer is None or self._readers is None:
+        if not self._opened:
             return
-        self._queue.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
-        await self._loop.run_in_executor(None, self._readers.shutdown)
-        self._writer = None
-        self._read_db.close()
-        self._write_db.close()
-
-    # threads
-
-    def _write_loop(self) -> None:
-        stop = False
-        while not stop:
-            batch = [self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get())
-            work = [item for item in batch if item is not None]
-            stop = len(work) < len(batch)
-            if work:
-                results = self._commit([function for function, _ in work])
-                futures = [future for _, future in work]
-                try:
-                    self._loop.call_soon_threadsafe(_resolve, futures, results)
-                except RuntimeError:
-                    return  # the loop is closed: nobody waits for the answers
-
-    def _commit(self, work: list[Work]) -> list[Any]:
-        """Do all in one transaction; the results, an exception where one failed by itself."""
-        db = self._write_db
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            results: list[Any] = []
-            for function in work:
-                try:
-                    results.append(function(db))
-                except (Gap, Gone) as refusal:
-                    results.append(refusal)
-            db.execute("COMMIT")
-            return results
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            failure = LogError(f"The stream log {self.path} could not be written: {error}.")
-            return [failure] * len(work)
-
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        if self._writer is None:
-            raise LogError("The stream log is closed.")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((function, future))
-        return await future
-
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        if self._readers is None:
-            raise LogError("The stream log is closed.")
-        try:
-            return await self._loop.run_in_executor(self._readers, function, self._read_db)
-        except sqlite3.Error as error:
-            raise LogError(f"The stream log {self.path} could not be read: {error}.") from error
-        except RuntimeError as error:
-            raise LogError("The stream log is closed.") from error
-
-    # the protocol
+        self._opened = False
+        await self._on(self._reading, self._reader.close)
+        await self._on(self._writing, self._writer.close)  # queued behind what is pending
+        self._reading.shutdown()
+        self._writing.shutdown()
 
     async def append(self, stream: str, seq: int, events: Sequence[bytes], meta: Meta | None = None) -> int:
-        return await self._write(lambda db: _append(db, stream, seq, events, meta))
+        if seq < 1:
+            raise ValueError(f"events are numbered from 1, not {seq}")
+        last: int = await self._write(lambda db: self._append(db, stream, seq, events, meta or Meta()))
+        return last
 
     async def read(
         self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> list[tuple[int, bytes]]:
-        def rows(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+        def select(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            rows = db.execute(
+                "SELECT seq, data FROM events"
+                " WHERE stream = (SELECT number FROM streams WHERE id = ?) AND seq > ? ORDER BY seq LIMIT ?",
+                (stream, after, limit),
+            )
             found: list[tuple[int, bytes]] = []
             size = 0
-            with closing(
-                db.execute(
-                    "SELECT seq, event FROM events WHERE stream = (SELECT number FROM streams WHERE id = ?)"
-                    " AND seq > ? ORDER BY seq LIMIT ?",
-                    (stream, after, limit),
-                )
-            ) as cursor:
-                for row in cursor:
-                    found.append(row)
-                    size += len(row[1])
-                    if size >= max_bytes:
-                        break
+            for row in rows:
+                size += len(row[1])
+                if found and size > max_bytes:
+                    break
+                found.append(row)
+            rows.close()
             return found
 
-        return await self._read(rows)
+        return await self._read(select)
 
     async def entry(self, stream: str) -> Entry | None:
-        return await self._read(lambda db: _find(db, stream))
+        found = await self._select(f"{_ENTRY} WHERE id = ?", stream)
+        return found[0] if found else None
 
     async def entries(
         self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
     ) -> list[Entry]:
-        wanted = {"status": status, "kind": kind, "path": path}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(["deleted = 0", *[f"{name} = ?" for name in given]])
-        sql = f"SELECT {COLUMNS} FROM streams WHERE {where} ORDER BY number DESC LIMIT ?"
-        return await self._read(lambda db: [_entry(row) for row in db.execute(sql, (*given.values(), limit))])
+        return await self._select(
+            f"{_ENTRY} WHERE NOT deleted AND status = coalesce(?, status) AND (? IS NULL OR kind = ?)"
+            " AND (? IS NULL OR path = ?) ORDER BY number DESC LIMIT ?",
+            status, kind, kind, path, path, limit,
+        )  # fmt: skip
 
     async def snapshot(self, stream: str) -> bytes | None:
-        def saved(db: sqlite3.Connection) -> bytes | None:
-            row = db.execute("SELECT snapshot FROM streams WHERE id = ?", (stream,)).fetchone()
-            return row[0] if row else None
-
-        return await self._read(saved)
+        row = await self._read(
+            lambda db: db.execute(
+                "SELECT data FROM snapshots WHERE stream = (SELECT number FROM streams WHERE id = ?)", (stream,)
+            ).fetchone()
+        )
+        return row[0] if row else None
 
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
-        sql = "UPDATE streams SET snapshot = ? WHERE id = ? AND deleted = 0"
-        await self._write(lambda db: db.execute(sql, (snapshot, stream)) and None)
+        await self._execute(
+            "INSERT OR REPLACE INTO snapshots SELECT number, ? FROM streams WHERE id = ? AND NOT deleted",
+            snapshot,
+            stream,
+        )
 
     async def delete(self, stream: str) -> None:
-        await self._write(lambda db: _delete(db, [stream]))
+        await self._write(lambda db: self._delete(db, stream))
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
-        entries = await self.entries(limit=-1)
-        gone = expired(entries, max_age=max_age, max_streams=max_streams, max_bytes=max_bytes)
-        oldest = time.time() - TOMBSTONE_SECONDS
+        now = self._clock()
+        ended = await self._select(f"{_ENTRY} WHERE NOT deleted AND status != 'running' ORDER BY number")
+        found = overdue(ended, now, max_age=max_age, max_streams=max_streams, max_bytes=max_bytes)
+        for stream in found:  # one by one, so that an append waits for one of them at most
+            await self.delete(stream)
+        await self._execute("DELETE FROM streams WHERE deleted AND ? - updated > ?", now, TOMBSTONE_SECONDS)
+        if found:
+            await self._on(self._writing, self._shrink)
+        return found
 
-        def tidy(db: sqlite3.Connection) -> None:
-            _delete(db, gone)
-            db.execute("DELETE FROM streams WHERE deleted = 1 AND updated < ?", (oldest,))
+    # statements; they run in the writer's thread, within a transaction
 
-        await self._write(tidy)
-        return gone
+    def _append(self, db: sqlite3.Connection, stream: str, seq: int, events: Sequence[bytes], meta: Meta) -> int:
+        row = db.execute("SELECT number, seq, deleted FROM streams WHERE id = ?", (stream,)).fetchone()
+        number, last, deleted = row or (None, 0, False)
+        if deleted:
+            raise Gone(stream)
+        if seq > last + 1:
+            raise Gap(last)
+        new = events[last + 1 - seq :]
+        if not new:
+            return int(last)
+        now = self._clock()
+        if number is None:
+            number = db.execute(
+                "INSERT INTO streams (id, seq, first, bytes, status, created, updated)"
+                " VALUES (?, 0, 1, 0, 'running', ?, ?)",
+                (stream, now, now),
+            ).lastrowid
+        rows = [(number, n, data) for n, data in enumerate(new, last + 1)]
+        db.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
+        last += len(new)
+        db.execute(
+            "UPDATE streams SET seq = ?, bytes = bytes + ?, status = coalesce(?, status), kind = coalesce(?, kind),"
+            " title = coalesce(?, title), path = coalesce(?, path), updated = ? WHERE number = ?",
+            (last, sum(map(len, new)), meta.status, meta.kind, meta.title, meta.path, now, number),
+        )
+        return int(last)
+
+    def _delete(self, db: sqlite3.Connection, stream: str) -> None:
+        row = db.execute("SELECT number FROM streams WHERE id = ? AND NOT deleted", (stream,)).fetchone()
+        if row is None:
+            return
+        db.execute("DELETE FROM events WHERE stream = ?", row)
+        db.execute("DELETE FROM snapshots WHERE stream = ?", row)
+        db.execute(
+            "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL, updated = ?,"
+            " deleted = 1 WHERE number = ?",
+            (self._clock(), *row),
+        )
+
+    def _shrink(self) -> None:
+        """Give the room of deleted events back to the disk."""
+        with suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA incremental_vacuum").fetchall()
+
+    # the two threads
+
+    async def _on(self, thread: Executor, work: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._loop.run_in_executor(thread, work, *args)
+        except (sqlite3.Error, OSError) as error:
+            raise self._error("use", error) from error
+
+    async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        try:
+            return await self._loop.run_in_executor(self._reading, select, self._reader)
+        except sqlite3.Error as error:
+            raise self._error("read", error) from error
+
+    async def _select(self, query: str, *values: object) -> list[Entry]:
+        def select(db: sqlite3.Connection) -> list[Entry]:
+            return [
+                Entry(
+                    id=row[0], seq=row[1], first=row[2], bytes=row[3], status=row[4], kind=row[5], title=row[6],
+                    path=row[7], created=row[8], updated=row[9], deleted=bool(row[10]),
+                )
+                for row in db.execute(query, values)
+            ]  # fmt: skip
+
+        return await self._read(select)
+
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._lock:
+            self._pending.append((job, future))
+            idle, self._draining = not self._draining, True
+        if idle:
+            self._writing.submit(self._drain)
+        return await future
+
+    async def _execute(self, statement: str, *values: object) -> None:
+        await self._write(lambda db: db.execute(statement, values).rowcount)
+
+    def _drain(self) -> None:
+        """Commit what is pending, in groups, until nothing is."""
+        while True:
+            with self._lock:
+                group, self._pending = self._pending, []
+                self._draining = bool(group)
+            if not group:
+                return
+            results = self._commit([job for job, _ in group])
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                self._loop.call_soon_threadsafe(_resolve, [future for _, future in group], results)
+
+    def _commit(self, jobs: list[_Job]) -> list[Any]:
+        """Run the jobs in one transaction; each one's result, or the exception it is to raise."""
+        db = self._writer
+        began = False
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            began = True
+            results = [_attempt(job, db) for job in jobs]
+            db.execute("COMMIT")
+            return results
+        except Exception as error:
+            if db.in_transaction:  # SQLite may have rolled back by itself
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+            if began and len(jobs) > 1:  # it may be the fault of one: the others are not to suffer
+                return [self._commit([job])[0] for job in jobs]
+            if isinstance(error, sqlite3.Error):
+                return [self._error("write to", error) for _ in jobs]
+            return [error for _ in jobs]
+
+    def _check_open(self) -> None:
+        if not self._opened:
+            raise LogError(f"The log {self.path} is closed.")
+
+    def _error(self, verb: str, error: Exception) -> LogError:
+        reason = str(error)
+        if "disk is full" in reason:
+            reason += "; free some disk space"
+        elif "locked" in reason:
+            reason += "; another process has been writing to it for too long"
+        elif type(error) is sqlite3.DatabaseError:
+            reason += "; it will be checked, and replaced if it is damaged, when the server starts again"
+        return LogError(f"Cannot {verb} the log {self.path}: {reason}.")
+
+    # opening
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return self._open_file()
+        except sqlite3.DatabaseError as error:
+            # "not a database" and "malformed" have no class of their own; what else is a DatabaseError is a subclass.
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            aside = self._set_aside()
+            log.error(
+                "The log of streams %s is damaged (%s). It has been kept as %s, and a new one begun.",
+                self.path,
+                error,
+                aside.name,
+            )
+            return self._open_file()
+
+    def _open_file(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        # SQLite gives its -wal and -shm the mode of the file.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path.chmod(0o600)
+        db = self._connect("rw")
+        try:
+            self._check_damage(db)
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts in a new file only
+            # Where memory cannot be shared SQLite stays with a rollback journal: readers wait a little, that is all.
+            with suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA secure_delete = FAST")
+            self._prepare(db)
+            return db, self._connect("ro")
+        except BaseException:
+            db.close()
+            raise
+
+    def _check_damage(self, db: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + CHECK_SECONDS
+        db.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+        try:
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+        else:
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        finally:
+            db.set_progress_handler(None, 0)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        """Make the tables in a new file; refuse one that is not ours."""
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != APPLICATION:
+            raise LogError(f"{self.path} is the database of another program. Set SSE.log_path to another file.")
+        if version > SCHEMA:
+            raise LogError(
+                f"The log {self.path} was written by a newer jupyter_sse (schema {version}, this one knows {SCHEMA})."
+                " Upgrade jupyter_sse, or set SSE.log_path to another file."
+            )
+        if not tables:
+            for statement in _TABLES.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        db.execute("COMMIT")
+
+    def _set_aside(self) -> Path:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}x")
+        for suffix in ("", "-wal", "-journal"):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+        Path(f"{self.path}-shm").unlink(missing_ok=True)
+        return aside
+
+
+def _attempt(job: _Job, db: sqlite3.Connection) -> Any:
+    try:
+        return job(db)
+    except (Gap, Gone) as refusal:  # these come before the job has written anything
+        return refusal
 
 
 def _resolve(futures: list[asyncio.Future[Any]], results: list[Any]) -> None:
     for future, result in zip(futures, results, strict=True):
-        if future.cancelled():
+        if future.done():
             continue
         if isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)
-
-
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    text = str(error)
-    return "not a database" in text or "malformed" in text or "no such table" in text or "no such column" in text
-
-
-def _find(db: sqlite3.Connection, stream: str) -> Entry | None:
-    row = db.execute(f"SELECT {COLUMNS} FROM streams WHERE id = ?", (stream,)).fetchone()
-    return _entry(row) if row else None
-
-
-def _append(db: sqlite3.Connection, stream: str, seq: int, events: Sequence[bytes], meta: Meta | None) -> int:
-    entry = _find(db, stream)
-    if entry is not None and entry.deleted:
-        raise Gone(stream)
-    last = entry.seq if entry else 0
-    if seq > last + 1:
-        raise Gap(last)
-    new = events[last + 1 - seq :]
-    if not new:
-        return last
-    if entry is None:
-        now = time.time()
-        entry = Entry(id=stream, created=now, updated=now)
-    entry = updated_entry(entry, new, meta)
-    values = msgspec.structs.astuple(entry)
-    names = COLUMNS.split(", ")
-    db.execute(
-        f"INSERT INTO streams ({COLUMNS}) VALUES ({', '.join('?' * len(names))})"
-        f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names[1:])}",
-        values,
-    )
-    number = db.execute("SELECT number FROM streams WHERE id = ?", (stream,)).fetchone()[0]
-    db.executemany(
-        "INSERT INTO events VALUES (?, ?, ?)", [(number, index, event) for index, event in enumerate(new, last + 1)]
-    )
-    return entry.seq
-
-
-def _delete(db: sqlite3.Connection, streams: list[str]) -> None:
-    for stream in streams:
-        db.execute("DELETE FROM events WHERE stream = (SELECT number FROM streams WHERE id = ?)", (stream,))
-        db.execute(
-            "UPDATE streams SET deleted = 1, first = seq + 1, bytes = 0, title = NULL, path = NULL, snapshot = NULL,"
-            " updated = ? WHERE id = ?",
-            (time.time(), stream),
-        )
