@@ -1,1 +1,48 @@
 """Stream LLM answers and watch long-running work in Jupyter."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .kernel.connect import connect
+    from .kernel.producer import Cancelled, StreamError
+    from .kernel.progress import track
+    from .kernel.stream import Answer, stream
+    from .kernel.task import Task, task
+
+__version__ = "0.1.0"
+
+__all__ = ["Answer", "Cancelled", "StreamError", "Task", "connect", "stream", "task", "track"]
+
+_MODULES = {
+    "Answer": "stream",
+    "Cancelled": "producer",
+    "StreamError": "producer",
+    "Task": "task",
+    "connect": "connect",
+    "stream": "stream",
+    "task": "task",
+    "track": "progress",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: the server imports this package too, and needs none of the kernel's side.
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".kernel.{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    from .server.app import SSE
+
+    return [{"module": "jupyter_sse", "app": SSE}]

@@ -1,0 +1,149 @@
+"""One stream on its way from its producer to the server: numbered, folded, kept until acked.
+
+Only the link's thread touches what is in here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..events import Delta, Done, Error, Event, Log, Reasoning
+from ..state import Snapshot, fold
+
+__all__ = ["TERMINAL", "Channel", "Listener", "Sampler", "instead"]
+
+MERGED_TEXT = 16384
+UNFOLDED = 1024
+SOURCE = "jupyter_sse"
+TERMINAL = (Done, Error)
+
+Listener = Callable[[int, "list[Event]"], float]
+"""Called with the first seq and the events; returns the seconds until it wants more."""
+
+
+class Sampler:
+    """Something of which only the latest state counts, such as a bar: asked for it at most 20 times a second.
+
+    So a loop may change it a million times a second, and its last state is seen even if nothing follows for hours.
+    """
+
+    queued = False
+    due = 0.0
+
+    def sample(self) -> Event:
+        raise NotImplementedError
+
+
+class Channel:
+    """One stream's way from its producer to the server. Only the link's thread touches what it holds."""
+
+    def __init__(self, stream: str, title: str = "") -> None:
+        self.id = stream
+        self.title = title or stream
+        self.snapshot = Snapshot(stream=stream)
+        self.seq = 0
+        self.acked = 0
+        self.ended = False
+        self.closed = False
+        self.lost = 0
+        self.fresh: list[Event] = []
+        self.waiting: deque[bytes] = deque()
+        self.sent: deque[bytes] = deque()
+        self.replaced: set[int] = set()
+        self.samplers: dict[Sampler, None] = {}
+        self.listener: Listener | None = None
+        self.unheard: list[Event] = []
+        self.hear_at = 0.0
+        self.on_cancel: list[Callable[[], object]] = []
+        self._unfolded: list[tuple[int, Event]] = []
+        self._unfolded_size = 0
+        self._joining: type[Delta | Reasoning] | None = None
+        self._texts: list[str] = []
+        self._text_size = 0
+
+    def take(self, event: Event) -> None:
+        """Queue an event; a text that follows one of the same kind joins it."""
+        kind = type(event)
+        if kind is Delta or kind is Reasoning:
+            text: str = event.text  # type: ignore[attr-defined]
+            if kind is not self._joining or self._text_size > MERGED_TEXT:
+                self.settle()
+                self._joining = kind
+            self._texts.append(text)
+            self._text_size += len(text)
+            return
+        if self._joining is not None:
+            self.settle()
+        self.fresh.append(event)
+
+    def settle(self) -> None:
+        """Make one event of the texts gathered so far."""
+        if self._joining is not None:
+            self.fresh.append(self._joining(text="".join(self._texts)))
+            self._joining = None
+            self._texts = []
+            self._text_size = 0
+
+    def fold(self) -> Snapshot:
+        if self._unfolded:
+            self.snapshot = fold(self.snapshot, self._unfolded)
+            self._unfolded = []
+            self._unfolded_size = 0
+        return self.snapshot
+
+    def number(self, event: Event) -> None:
+        """Give the event its seq and remember it; folding joins all of the text anew, so it is put off for a while."""
+        self.seq += 1
+        self._unfolded.append((self.seq, event))
+        self._unfolded_size += _weight(event)
+        if len(self._unfolded) >= UNFOLDED or self._unfolded_size > max(1 << 20, len(self.snapshot.text)):
+            self.fold()
+        if self.listener is not None:
+            self.unheard.append(event)
+        if isinstance(event, TERMINAL):
+            self.ended = True
+
+    def rewind(self, seq: int) -> None:
+        """What was sent after `seq` is to be sent again."""
+        for _ in range(min(len(self.sent), max(0, self.acked + len(self.sent) - seq))):
+            self.waiting.appendleft(self.sent.pop())
+
+    def ack(self, seq: int) -> int:
+        """Forget what the server has up to `seq`; how many bytes that were."""
+        freed = 0
+        while self.acked < seq and (self.sent or self.waiting):
+            freed += len(self.sent.popleft() if self.sent else self.waiting.popleft())
+            self.acked += 1
+        return freed
+
+    def stop_sending(self) -> int:
+        """Take no more events for the server; how many bytes were waiting."""
+        freed = sum(map(len, self.sent)) + sum(map(len, self.waiting))
+        self.closed = True
+        self.sent.clear()
+        self.waiting.clear()
+        return freed
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to send."""
+        return not (self.waiting or self.sent or self.fresh or self._joining or self.samplers or self.lost)
+
+
+def _weight(event: Event) -> int:
+    """About the size of an event that may be large, in characters; 0 for others."""
+    content = getattr(event, "text", None) or getattr(event, "data", None)
+    return len(content) if isinstance(content, str) else 0
+
+
+def instead(kind: str, fields: dict[str, Any], reason: str) -> tuple[Log, Event | None]:
+    """What stands for an event that cannot be sent: a line that says so, and the end of the stream if it was one."""
+    what = "The result" if kind == "done" else f"An event ({kind})"
+    log = Log(text=f"{what} was left out: {reason}"[:1000], level="error", source=SOURCE)
+    if kind == "done":
+        return log, Done(reason=fields.get("reason", "stop"), ts=fields.get("ts"))
+    if kind == "error":
+        return log, Error(message=fields["message"][:1000], code=fields.get("code", "error")[:100], ts=fields.get("ts"))
+    return log, None

@@ -1,0 +1,254 @@
+"""What a stream looks like where it is written: a live output in a notebook, text on a terminal.
+
+In a notebook the output is published at once, without the widget, which follows if the stream is not over by then: its
+code is sent with every instance, and a loop over a hundred short tasks would run into the server's rate limit. When
+the stream ends, the output becomes a plain one that needs neither widget nor kernel.
+
+A view that fails never breaks the work it shows.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from ..events import Event, Reset, encode
+from .markdown import bounded, to_markdown, to_text
+from .origin import parent_message, shell
+from .terminal import TerminalView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..state import Snapshot
+    from .producer import Producer
+
+__all__ = ["MIME", "View", "display_object", "show"]
+
+MIME = "application/vnd.jupyter-sse.v1+json"
+WIDGET_DELAY = 0.15
+FEED_INTERVAL = 0.05
+FEED_BYTES_PER_SECOND = 400_000
+"""Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), which is for all outputs."""
+FEED_BYTES = 64 << 10
+"""Larger batches are replaced by the state, if that is smaller."""
+STATIC = Path(__file__).parent.parent / "static"
+
+
+class View(Protocol):
+    """Shows one stream while it runs, and what it came to."""
+
+    echo: Callable[[Event], None] | None
+
+    def finish(self, snapshot: Snapshot) -> None: ...
+
+
+def show(producer: Producer) -> View | None:
+    """The view for where this process runs."""
+    try:
+        return _Guarded(NotebookView(producer) if _in_notebook() else TerminalView(producer))
+    except Exception as error:
+        _complain(error)
+        return None
+
+
+def _in_notebook() -> bool:
+    kernel = getattr(shell(), "kernel", None)
+    session = getattr(kernel, "session", None)
+    # A child that was forked from a kernel cannot publish.
+    return kernel is not None and getattr(session, "pid", os.getpid()) == os.getpid()
+
+
+class _Guarded:
+    """Keeps a view's failures from the work it shows."""
+
+    def __init__(self, view: Any) -> None:
+        self._view: Any = view
+        self.echo: Callable[[Event], None] | None = self._echo if getattr(view, "echo", None) is not None else None
+
+    def _echo(self, event: Event) -> None:
+        try:
+            if self._view is not None:
+                self._view.echo(event)
+        except Exception as error:
+            self._view = None
+            _complain(error)
+
+    def finish(self, snapshot: Snapshot) -> None:
+        try:
+            if self._view is not None:
+                self._view.finish(snapshot)
+        except Exception as error:
+            _complain(error)
+
+
+def _complain(error: Exception) -> None:
+    from .link import tell
+
+    if not isinstance(error, BrokenPipeError):
+        tell(f"jupyter_sse: the output cannot be shown, the work goes on: {error!r}")
+
+
+class Output:
+    """One output of one cell, published and updated from any thread: it goes where it was made."""
+
+    def __init__(self, display_id: str) -> None:
+        running = shell()
+        assert running is not None
+        self._publisher = running.display_pub
+        self._display_id = display_id
+        self._parent = self._current_parent()
+        self._thread = threading.get_ident()
+
+    def _current_parent(self) -> dict[str, Any]:
+        try:
+            return dict(getattr(self._publisher, "parent_header", None) or {})
+        except (TypeError, ValueError):
+            return {}
+
+    def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool) -> None:
+        publisher = self._publisher
+        transient = {"display_id": self._display_id}
+        if not self._parent or (threading.get_ident() == self._thread and self._current_parent() == self._parent):
+            publisher.publish(data=data, metadata=metadata or {}, transient=transient, update=update)
+            return
+        # From here the publisher would send to whichever cell runs now.
+        message = publisher.session.msg(
+            "update_display_data" if update else "display_data",
+            {"data": data, "metadata": metadata or {}, "transient": transient},
+            parent=self._parent,
+        )
+        publisher.session.send(publisher.pub_socket, message, ident=publisher.topic)
+
+
+class NotebookView:
+    """A live output in a cell."""
+
+    echo = None
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._output = Output(producer.id)
+        self._lock = threading.Lock()
+        self._ended = False
+        self._widget: Any = None
+        self._make = _widget_class()
+        self._output.publish(self._live(), update=False)
+        if self._make is not None:
+            producer.later(WIDGET_DELAY, self._go_live)
+
+    def _live(self) -> dict[str, Any]:
+        title = self._producer.title
+        return {
+            MIME: {"stream": self._producer.id, "v": 1},
+            "text/plain": f"{title}: running" if title else "running",
+        }
+
+    def _go_live(self) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            assert self._make is not None
+            transport = "server" if self._producer.remote and not _in_vscode() else "comm"
+            self._widget = self._make(stream=self._producer.id, transport=transport)
+            self._widget.on_msg(self._asked)
+            data, metadata = self._widget._repr_mimebundle_()
+            self._output.publish({**data, **self._live()}, metadata, update=True)
+        if transport == "comm":
+            self._producer.listen(self._feed, self._reset)
+
+    def _asked(self, widget: Any, content: Any, buffers: Any) -> None:
+        """A message from the page."""
+        op = content.get("op") if isinstance(content, dict) else None
+        if op == "ready":
+            self._producer.listen(self._feed, self._reset)
+        elif op == "cancel":
+            for action in list(self._producer.on_cancel):
+                action()
+
+    def _reset(self, snapshot: Snapshot) -> None:
+        self._send(_reset_message(snapshot))
+
+    def _feed(self, first: int, events: list[Event]) -> float:
+        raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
+        if len(raw) > FEED_BYTES:
+            state = _reset_message(self._producer.snapshot)
+            raw = min(raw, state, key=len)
+        self._send(raw)
+        return max(FEED_INTERVAL, len(raw) / FEED_BYTES_PER_SECOND)
+
+    def _send(self, raw: bytes) -> None:
+        widget = self._widget
+        if widget is not None:
+            widget.send(msgspec.json.decode(raw))
+
+    def finish(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            self._ended = True
+            widget, self._widget = self._widget, None
+            self._output.publish(final_bundle(snapshot), update=True)
+        if widget is not None:
+            widget.close()
+
+
+def _reset_message(snapshot: Snapshot) -> bytes:
+    state = bounded(snapshot)
+    reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
+    return msgspec.json.encode({"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]})
+
+
+def final_bundle(snapshot: Snapshot) -> dict[str, Any]:
+    """The output of a stream as it is now, readable without this package."""
+    state = bounded(snapshot)
+    plain = msgspec.json.decode(encode(Reset(reason="final", snapshot=state, seq=state.seq)))["snapshot"]
+    return {
+        MIME: {"stream": snapshot.stream, "v": 1, "snapshot": plain},
+        "text/markdown": to_markdown(state),
+        "text/plain": to_text(state),
+    }
+
+
+def display_object(producer: Producer) -> None:
+    """Show a stream again, but not in the cell that has it already: there it is the last line's value."""
+    if not _in_notebook():
+        print(to_text(bounded(producer.snapshot)))
+        return
+    here = parent_message().get("header", {}).get("msg_id")
+    if producer.origin is not None and here is not None and producer.origin.execution == here:
+        return
+    running = shell()
+    assert running is not None
+    running.display_pub.publish(data=final_bundle(producer.snapshot), metadata={})
+
+
+def _in_vscode() -> bool:
+    """VS Code runs the kernels of a Jupyter server, but its page cannot reach that server."""
+    return "-jvsc-" in os.environ.get("JPY_SESSION_NAME", "")
+
+
+@functools.cache
+def _widget_class() -> Any:
+    """The anywidget class, or None where there is no bundle (a source tree that was not built)."""
+    bundle = STATIC / "widget.js"
+    if not bundle.is_file():
+        print(f"jupyter_sse: no live view, {bundle} is missing: install the package, or build js/.", file=sys.stderr)
+        return None
+    import anywidget
+    import traitlets
+
+    styles = STATIC / "widget.css"
+
+    class StreamWidget(anywidget.AnyWidget):
+        _esm = bundle
+        if styles.is_file():
+            _css = styles
+        stream = traitlets.Unicode().tag(sync=True)
+        transport = traitlets.Unicode("server").tag(sync=True)
+
+    return StreamWidget

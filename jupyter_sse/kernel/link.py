@@ -1,0 +1,648 @@
+"""The kernel's end of the link: events leave the user's thread at once, and the process when the server takes them.
+
+A call in the user's thread appends to a deque, and rings a bell only if the link's thread sleeps. That thread numbers
+the events, folds them into the stream's snapshot, and keeps them, encoded, until the server has acked them; so a cut
+link loses nothing. It sends at once when the link is idle and gathers while batches are under way.
+
+On purpose:
+
+- One thread (`_run`) owns all state, so there are no locks; the second one only opens the WebSocket and reads from it,
+  because opening may take seconds and work must go on meanwhile.
+- Memory is bounded. A server that is there but slow makes the producer wait; one that is away never does: beyond the
+  bound events are dropped, and the stream says how many.
+- Without a server everything else stays as it is: events count as acked at once.
+- A forked child gets a link of its own, and is silent in the streams it has inherited: a stream has one producer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import itertools
+import os
+import queue
+import random
+import secrets
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..events import Done, Error, Event, Log, Start, encode, type_of
+from . import websocket
+from .channel import SOURCE, TERMINAL, Channel, Listener, Sampler, instead
+from .origin import kernel_id
+from .websocket import Address, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..state import Snapshot
+
+__all__ = ["Link", "current", "tell", "use"]
+
+MAX_UNACKED = 64 << 20
+"""Bytes of events that wait for their ack, in all streams together."""
+MAX_QUEUED = 16384
+"""Events between the user's thread and the link's."""
+HEAVY = 2048
+"""Events of this many characters are also counted by size, up to `MAX_HEAVY`, on their way to the link's thread."""
+MAX_HEAVY = 16 << 20
+MAX_DRAIN = 4096
+MAX_BATCH = 1 << 20
+MAX_IN_FLIGHT = 4
+GATHER = 0.02
+"""Seconds after which events are folded and shown even though the link is still busy."""
+MAX_EVENT = 1 << 20
+"""The size of one event until the server's `welcome` says otherwise."""
+SAMPLE_INTERVAL = 0.05
+EXIT_SECONDS = 2.0
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+
+_NEVER_DROPPED = (Start, Done, Error)
+
+Item = Event | Sampler
+
+
+class Link:
+    """All streams of this process on their way to one server, or to nowhere if `address` is None."""
+
+    def __init__(self, address: Address | None, *, kernel: str | None = None, max_unacked: int = MAX_UNACKED) -> None:
+        self.address = address
+        self.max_event = MAX_EVENT
+        self.connected = False
+        self.problem: Exception | None = None
+        self._kernel = kernel
+        self._producer = secrets.token_urlsafe(16)
+        self._max_unacked = max_unacked
+        self._data: deque[tuple[Channel | None, Any, int]] = deque()
+        self._control: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = False
+        self._heavy = 0
+        self._heavy_lock = threading.Lock()
+        self._channels: dict[str, Channel] = {}
+        self._sendable: dict[Channel, None] = {}
+        self._in_flight: deque[tuple[Channel, int]] = deque()
+        self._unacked = 0
+        self._socket: websocket.Connection | None = None
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._flushers: list[threading.Event] = []
+        self._wanted = threading.Event()
+        self._hurry = threading.Event()
+        self._silent = False
+        self._dialled = False
+        self._warned: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        _links.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Link to {self.address or 'no server'}{', connected' if self.connected else ''}>"
+
+    # What the user's threads call.
+
+    def open(self, stream: str, title: str = "") -> Channel:
+        """A new stream."""
+        if self._thread is None and not self._silent:
+            self._start()
+        return Channel(stream, title)
+
+    def put(self, channel: Channel, item: Item, size: int = 0) -> None:
+        """Append to the stream; `size` in characters if the event may be large.
+
+        Returns at once, unless the server is connected and `MAX_UNACKED` bytes behind.
+        """
+        if size > HEAVY:
+            self._admit(size)
+            self._data.append((channel, item, size))
+        else:
+            self._data.append((channel, item, 0))
+        if self._idle:
+            self._ring()
+        if len(self._data) > MAX_QUEUED:
+            self._wait_for_room(lambda: len(self._data) > MAX_QUEUED // 2)
+
+    def snapshot(self, channel: Channel, timeout: float = 5.0) -> Snapshot:
+        """The stream's state after everything that has been put so far."""
+        if self._silent or threading.current_thread() is self._thread:
+            return channel.fold()
+        box: list[Snapshot] = []
+        ready = threading.Event()
+
+        def take() -> None:
+            box.append(channel.fold())
+            ready.set()
+
+        self._call(take)
+        return box[0] if ready.wait(timeout) else channel.snapshot
+
+    def listen(self, channel: Channel, listener: Listener, begin: Callable[[Snapshot], None] | None = None) -> None:
+        """Tell `begin` the state now, and the listener every event after; both in the link's thread."""
+
+        def register() -> None:
+            channel.listener = listener
+            channel.unheard = []
+            if begin is not None:
+                begin(channel.fold())
+
+        self._call(register)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do this in the link's thread, then."""
+        due = time.monotonic() + seconds
+        self._call(lambda: heapq.heappush(self._timers, (due, next(_count), action)))
+
+    def dial(self, timeout: float) -> None:
+        """Wait until the server is connected.
+
+        Raises
+        ------
+        ConnectionError
+            If it is not in time, with the reason.
+        """
+        deadline = time.monotonic() + timeout
+        self._dialled = True
+        self._start()
+        self._wanted.set()
+        try:
+            while not self.connected:
+                if isinstance(self.problem, RefusedError):
+                    raise self.problem
+                if time.monotonic() > deadline:
+                    why = f": {self.problem}" if self.problem else ""
+                    raise ConnectionError(f"No answer from {self.address} in {timeout:g} s{why}") from self.problem
+                time.sleep(0.005)
+        finally:
+            self._dialled = False
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until the server has everything; False if it does not in time."""
+        if self._thread is None or self._silent:
+            return True
+        done = threading.Event()
+        self._hurry.set()
+        self._call(lambda: self._flushers.append(done))
+        return done.wait(timeout)
+
+    def end_streams(self, error: Error) -> None:
+        """End all running streams: the process exits."""
+
+        def end() -> None:
+            for channel in list(self._channels.values()):
+                if not channel.ended:
+                    for sampler in channel.samplers:
+                        channel.take(self._sample(sampler))
+                    channel.samplers.clear()
+                    channel.take(error)
+                    self._settle(channel)
+
+        self._call(end)
+
+    @property
+    def silent(self) -> bool:
+        """True in a forked child for a link that belongs to its parent."""
+        return self._silent
+
+    @property
+    def crowded(self) -> bool:
+        """So much is waiting that `put` will soon block."""
+        return len(self._data) > MAX_QUEUED // 2 or self._heavy > MAX_HEAVY // 2
+
+    def _call(self, action: Callable[[], None]) -> None:
+        self._data.append((None, action, 0))
+        if self._idle:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._silent:
+            self._data.clear()
+            self._warn(
+                "fork", "This process was forked: it cannot write to streams of its parent. Start new ones in it."
+            )
+            return
+        self._idle = False
+        self._control.put(None)
+
+    def _admit(self, size: int) -> None:
+        self._wait_for_room(lambda: self._heavy > MAX_HEAVY)
+        with self._heavy_lock:
+            self._heavy += size
+
+    def _wait_for_room(self, full: Callable[[], bool]) -> None:
+        if threading.current_thread() is self._thread:
+            return
+        while full() and not self._silent and self._thread is not None and self._thread.is_alive():
+            time.sleep(0.002)
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is not None:
+                return
+            try:
+                if self.address is not None:
+                    threading.Thread(target=self._keep_connected, name="jupyter_sse socket", daemon=True).start()
+                thread = threading.Thread(target=self._run, name="jupyter_sse link", daemon=True)
+                thread.start()
+            except RuntimeError:  # the interpreter is exiting: no new threads
+                self._silent = self._idle = True
+                return
+            self._thread = thread
+        pool = sys.modules.get("multiprocessing.util")
+        if pool is not None:
+            # A worker of multiprocessing leaves by os._exit: atexit does not run, its own finalizers do.
+            pool.Finalize(None, _at_exit, exitpriority=10)
+
+    def _orphan(self) -> None:
+        """In a forked child: the threads are gone, and the stream belongs to the parent."""
+        self._silent = self._idle = True
+        self.connected = False
+        self._data = deque()
+        self._heavy_lock = threading.Lock()
+        if self._socket is not None:
+            # Only this process's copy: else the server would not see the parent die.
+            self._socket.drop()
+
+    # The link's thread.
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._wait()
+                if not self._full:
+                    self._drain()
+                self._tick()
+                self._send()
+                self._rest()
+            except Exception as error:
+                self._warn("bug", f"jupyter_sse: the link failed on one event and goes on: {error!r}")
+
+    @property
+    def _full(self) -> bool:
+        """Nothing more is taken: producers wait. While the server is away they do not: `_append` drops."""
+        return self.connected and self._unacked >= self._max_unacked
+
+    def _wait(self) -> None:
+        timeout = self._until_due()
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            timeout = GATHER if timeout is None else min(timeout, GATHER)
+        elif not self._full:
+            self._idle = True
+            if self._data:
+                self._idle = False
+                timeout = 0.0
+        try:
+            action = self._control.get(timeout=timeout)
+            self._idle = False
+            while True:
+                if action is not None:
+                    action()
+                action = self._control.get_nowait()
+        except queue.Empty:
+            self._idle = False
+
+    def _until_due(self) -> float | None:
+        due = self._timers[0][0] if self._timers else None
+        for channel in self._channels.values():
+            if channel.unheard:
+                due = channel.hear_at if due is None else min(due, channel.hear_at)
+            for sampler in channel.samplers:
+                due = sampler.due if due is None else min(due, sampler.due)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def _drain(self) -> None:
+        touched: dict[Channel, None] = {}
+        heavy = 0
+        data = self._data
+        try:
+            for _ in range(MAX_DRAIN):
+                if not data:
+                    break
+                channel, item, size = data.popleft()
+                if channel is None:
+                    for other in touched:
+                        self._settle(other)
+                    touched = {}
+                    item()
+                    continue
+                heavy += size
+                touched[channel] = None
+                if channel.ended:
+                    continue
+                if isinstance(item, Sampler):
+                    channel.samplers[item] = None
+                    continue
+                if isinstance(item, TERMINAL):
+                    for sampler in channel.samplers:
+                        channel.take(self._sample(sampler))
+                    channel.samplers.clear()
+                channel.take(item)
+        finally:
+            if heavy:
+                with self._heavy_lock:
+                    self._heavy -= heavy
+            for channel in touched:
+                if not channel.seq:
+                    self._channels[channel.id] = channel
+                    self._wanted.set()
+                self._settle(channel)
+
+    @staticmethod
+    def _sample(sampler: Sampler) -> Event:
+        sampler.queued = False  # before it is read: a change meanwhile queues it again
+        sampler.due = time.monotonic() + SAMPLE_INTERVAL
+        return sampler.sample()
+
+    def _settle(self, channel: Channel) -> None:
+        channel.settle()
+        fresh, channel.fresh = channel.fresh, []
+        for event in fresh:
+            if channel.ended:
+                return
+            if channel.lost and (isinstance(event, TERMINAL) or self._has_room):
+                self._say_lost(channel)
+            self._append(channel, event)
+
+    @property
+    def _has_room(self) -> bool:
+        return self.connected or self._unacked < self._max_unacked // 2
+
+    def _say_lost(self, channel: Channel) -> None:
+        lost, channel.lost = channel.lost, 0
+        text = f"{lost} events were lost here: the Jupyter server was away, and the memory for waiting events was full."
+        self._append(channel, Log(text=text, level="error", source=SOURCE), keep=True)
+        self._warn(f"lost:{channel.id}", f"{channel.title}: {text}")
+
+    def _append(self, channel: Channel, event: Event, *, keep: bool = False) -> None:
+        if self.address is None or channel.closed:
+            channel.number(event)
+            return
+        try:
+            raw = encode(event)
+            reason = f"it has {len(raw)} bytes, {self.max_event} are allowed" if len(raw) > self.max_event else None
+        except Exception as error:
+            raw, reason = b"", str(error)
+        if reason is not None:
+            log, last = instead(str(event.__struct_config__.tag), msgspec.structs.asdict(event), reason)
+            self._append(channel, log, keep=True)
+            if last is not None:
+                self._append(channel, last)
+            return
+        full = not self.connected and self._unacked + len(raw) > self._max_unacked
+        if full and not keep and not isinstance(event, _NEVER_DROPPED):
+            channel.lost += 1
+            return
+        channel.number(event)
+        channel.waiting.append(raw)
+        self._unacked += len(raw)
+        self._sendable[channel] = None
+
+    def _tick(self) -> None:
+        """Ask samplers, tell listeners and do what was put off, as their time has come."""
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        for channel in list(self._channels.values()):
+            due = [sampler for sampler in channel.samplers if sampler.due <= now]
+            if due and not channel.ended:
+                for sampler in due:
+                    del channel.samplers[sampler]
+                    channel.take(self._sample(sampler))
+                self._settle(channel)
+            if channel.unheard and (channel.hear_at <= now or channel.ended):
+                events, channel.unheard = channel.unheard, []
+                try:
+                    assert channel.listener is not None
+                    channel.hear_at = now + channel.listener(channel.seq - len(events) + 1, events)
+                except Exception as error:
+                    channel.listener = None
+                    self._warn(f"view:{channel.id}", f"jupyter_sse: the view of {channel.title!r} failed: {error!r}")
+
+    def _send(self) -> None:
+        while self.connected and self._sendable and len(self._in_flight) < MAX_IN_FLIGHT:
+            channel = next(iter(self._sendable))
+            del self._sendable[channel]  # and back at the end, so that streams take turns
+            first = channel.acked + len(channel.sent) + 1
+            batch: list[bytes] = []
+            size = 0
+            while channel.waiting and size < MAX_BATCH:
+                raw = channel.waiting.popleft()
+                batch.append(raw)
+                channel.sent.append(raw)
+                size += len(raw)
+            if not batch:
+                continue
+            if channel.waiting:
+                self._sendable[channel] = None
+            self._in_flight.append((channel, first + len(batch) - 1))
+            head = f'{{"op":"append","stream":"{channel.id}","seq":{first},"events":['.encode()
+            assert self._socket is not None
+            try:
+                self._socket.send(head + b",".join(batch) + b"]}")
+            except Exception:
+                self._closed(self._socket)
+
+    def _rest(self) -> None:
+        """Forget ended streams, and let those know who wait for everything to be sent."""
+        if self.connected:
+            for channel in [channel for channel in self._channels.values() if channel.lost]:
+                if self._has_room:
+                    self._say_lost(channel)
+        for key in [
+            key
+            for key, channel in self._channels.items()
+            if channel.ended and not (channel.waiting or channel.sent or channel.unheard)
+        ]:
+            del self._channels[key]
+        if not (self._channels or self._dialled):
+            self._wanted.clear()
+        if self._flushers and not self._data and all(channel.settled for channel in self._channels.values()):
+            for flusher in self._flushers:
+                flusher.set()
+            self._flushers = []
+
+    # What the server says, in the link's thread.
+
+    def _opened(self, connection: websocket.Connection) -> None:
+        self._socket = connection
+        self.problem = None
+        hello = {"op": "hello", "v": 1, "producer": self._producer, "kernel": self._kernel}
+        try:
+            connection.send(msgspec.json.encode(hello))
+        except Exception:
+            self._closed(connection)
+
+    def _heard(self, connection: websocket.Connection, message: str | bytes) -> None:
+        if connection is not self._socket:
+            return
+        said = msgspec.json.decode(message)
+        op = said.get("op")
+        if op == "welcome":
+            self.max_event = int(said.get("max_event", MAX_EVENT))
+            self.connected = True
+            return
+        channel = self._channels.get(said.get("stream", ""))
+        if channel is None:
+            return
+        if op == "ack":
+            self._unacked -= channel.ack(said["seq"])
+            self._landed(channel, lambda last: last <= said["seq"])
+        elif op == "gap":
+            self._gap(channel, said["seq"])
+        elif op == "refused":
+            self._refused(channel, said["seq"], str(said.get("message", said.get("code"))))
+        elif op == "closed":
+            self._stop(channel, str(said.get("message") or said.get("code")))
+        elif op == "cancel":
+            for action in channel.on_cancel:
+                action()
+
+    def _landed(self, channel: Channel, has: Callable[[int], bool]) -> None:
+        self._in_flight = deque(entry for entry in self._in_flight if not (entry[0] is channel and has(entry[1])))
+
+    def _gap(self, channel: Channel, seq: int) -> None:
+        if seq < channel.acked:
+            self._stop(channel, "the server has lost the beginning of the stream")
+            return
+        self._unacked -= channel.ack(seq)
+        channel.rewind(seq)
+        self._landed(channel, lambda last: True)
+        self._sendable[channel] = None
+
+    def _refused(self, channel: Channel, seq: int, message: str) -> None:
+        channel.rewind(seq - 1)
+        self._landed(channel, lambda last: last >= seq)
+        index = seq - channel.acked - len(channel.sent) - 1
+        if not 0 <= index < len(channel.waiting) or seq in channel.replaced:
+            self._stop(channel, message)
+            return
+        raw = channel.waiting[index]
+        log, last = instead(type_of(raw), msgspec.json.decode(raw), message)
+        channel.replaced.add(seq)
+        channel.waiting[index] = encode(log)
+        self._unacked += len(channel.waiting[index]) - len(raw)
+        if last is not None:
+            channel.seq += 1
+            channel.replaced.add(channel.seq)
+            channel.waiting.append(encode(last))
+            self._unacked += len(channel.waiting[-1])
+        self._sendable[channel] = None
+
+    def _stop(self, channel: Channel, message: str) -> None:
+        self._unacked -= channel.stop_sending()
+        channel.lost = 0
+        self._sendable.pop(channel, None)
+        self._landed(channel, lambda last: True)
+        self._warn(f"closed:{channel.id}", f"{channel.title}: the server takes no more of this stream: {message}")
+
+    def _closed(self, connection: websocket.Connection | None, problem: Exception | None = None) -> None:
+        if problem is not None:
+            self.problem = problem
+        if isinstance(problem, RefusedError):
+            self._warn(
+                "refused", f"jupyter_sse: {problem} Until that is put right, streams are shown in this process only."
+            )
+        if connection is not self._socket or connection is None:
+            return
+        self._socket = None
+        self.connected = False
+        self._in_flight.clear()
+        for channel in self._channels.values():
+            channel.rewind(channel.acked)
+            if channel.waiting:
+                self._sendable[channel] = None
+
+    def _warn(self, about: str, message: str) -> None:
+        """Once a subject."""
+        if about not in self._warned:
+            self._warned.add(about)
+            tell(message)
+
+    # The socket's thread.
+
+    def _keep_connected(self) -> None:
+        assert self.address is not None
+        delay = FIRST_RETRY
+        while True:
+            self._wanted.wait()
+            connection = None
+            problem: Exception | None = None
+            try:
+                with websocket.connect(self.address) as connection:
+                    self._control.put(lambda connection=connection: self._opened(connection))  # type: ignore[misc]
+                    for message in connection:
+                        delay = FIRST_RETRY
+                        self._control.put(
+                            lambda connection=connection, message=message: self._heard(connection, message)  # type: ignore[misc]
+                        )
+            except Exception as error:
+                problem = error
+            self._control.put(lambda connection=connection, problem=problem: self._closed(connection, problem))  # type: ignore[misc]
+            if isinstance(problem, RefusedError):
+                delay = LAST_RETRY
+            self._hurry.wait(delay * random.uniform(0.5, 1.0))
+            self._hurry.clear()
+            delay = min(LAST_RETRY, delay * 2)
+
+
+def tell(message: str) -> None:
+    """Warn the user, from any thread, without ever failing."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except Exception:  # warnings are errors here; this thread's work is not what should fail
+        print(message, file=sys.stderr)
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_current: Link | None = None
+_current_lock = threading.Lock()
+_forked = False
+_count = itertools.count()
+_chosen: Address | None = None
+
+
+def current() -> Link:
+    """The link of this process: to the server named in the environment, or that `connect` was called with."""
+    global _current
+    if _current is None:
+        with _current_lock:
+            if _current is None:
+                # A child's end is not its kernel's: only the kernel's own process goes by the kernel's name.
+                _current = Link(_chosen or websocket.from_environment(), kernel=None if _forked else kernel_id())
+    return _current
+
+
+def use(link: Link) -> None:
+    """Streams that start from now on take this link."""
+    global _current, _chosen
+    _current = link
+    _chosen = link.address
+
+
+def _after_fork() -> None:
+    global _current, _current_lock, _forked
+    _current_lock = threading.Lock()
+    _current = None
+    _forked = True
+    for link in list(_links):
+        link._orphan()
+
+
+def _at_exit() -> None:
+    links = [link for link in list(_links) if link._thread is not None and not link.silent]
+    for link in links:
+        link.end_streams(
+            Error(message="The process ended before this was finished.", code="producer_exited", ts=time.time())
+        )
+    deadline = time.monotonic() + EXIT_SECONDS
+    for link in links:
+        link.flush(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,246 @@
+"""A snapshot as Markdown and as plain text: what a saved notebook, GitHub, nbconvert and a terminal show. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from ..events import Log, Preview, Progress, Step
+    from ..state import Snapshot
+
+__all__ = ["bar_text", "bounded", "headline", "to_markdown", "to_text"]
+
+TEXT = 512 << 10
+REASONING = 64 << 10
+LINE = 2000
+PREVIEW_BYTES = 4 << 20
+VALUE = 64 << 10
+"""Bounds of a saved output: characters of the answer, of the thinking, of a log line; bytes of all previews and of a result."""
+SHOWN_LINES = 200
+BAR = 10
+
+_STATUS = {"running": "running", "done": "done", "error": "failed", "cancelled": "cancelled"}
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&])")
+
+
+def bounded(snapshot: Snapshot) -> Snapshot:
+    """The same state in a size that a notebook can hold, and with text that UTF-8 can."""
+    changes: dict[str, Any] = {
+        "title": _clean(snapshot.title),
+        "text": _cut(snapshot.text, TEXT),
+        "reasoning": _cut(snapshot.reasoning, REASONING),
+        "log": msgspec.structs.replace(
+            snapshot.log,
+            lines=[
+                msgspec.structs.replace(line, text=_cut(line.text, LINE)) for line in snapshot.log.lines[-SHOWN_LINES:]
+            ],
+        ),
+        "steps": [msgspec.structs.replace(step, message=_cut(step.message, LINE)) for step in snapshot.steps],
+        "previews": _newest(snapshot.previews),
+        "tools": [
+            msgspec.structs.replace(tool, args=_small(tool.args), result=_small(tool.result)) for tool in snapshot.tools
+        ],
+        "result": _small(snapshot.result),
+    }
+    if snapshot.error is not None:
+        changes["error"] = msgspec.structs.replace(snapshot.error, message=_cut(snapshot.error.message, LINE))
+    return msgspec.structs.replace(snapshot, **changes)
+
+
+def _clean(text: str | None) -> str | None:
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) > limit:
+        text = f"{text[:limit]}\n… ({len(text) - limit} more characters)"
+    return _clean(text) or ""
+
+
+def _newest(previews: list[Preview]) -> list[Preview]:
+    kept: list[Preview] = []
+    room = PREVIEW_BYTES
+    for preview in reversed(previews):
+        room -= len(preview.data or "")
+        if room >= 0:
+            kept.insert(0, preview)
+    return kept
+
+
+def _small(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return _cut(value, VALUE)
+    size = len(msgspec.json.encode(value, enc_hook=repr))
+    return value if size <= VALUE else f"(left out: {size} bytes)"
+
+
+def headline(snapshot: Snapshot) -> str:
+    """How it went, in a few words: ``done · 12.3 s``."""
+    words = [_STATUS[snapshot.status]]
+    if snapshot.reason == "length":
+        words[0] = "done: cut off at the length limit"
+    elif snapshot.reason in ("timeout", "closed"):
+        words[0] = "stopped: timeout" if snapshot.reason == "timeout" else "stopped early"
+    if snapshot.started is not None and snapshot.ended is not None:
+        words.append(_duration(max(0.0, snapshot.ended - snapshot.started)))
+    if snapshot.usage is not None:
+        words.append(f"{snapshot.usage.input_tokens} + {snapshot.usage.output_tokens} tokens")
+    return " · ".join(words)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
+
+
+def bar_text(bar: Progress) -> str:
+    """A bar in one line: ``████████░░ 80 % · 40/50 · 12.3 it/s``."""
+    parts = []
+    if bar.total is not None:
+        part = 1.0 if bar.total <= 0 else min(1.0, max(0.0, bar.n / bar.total))
+        full = int(part * BAR)
+        parts.append(f"{'█' * full}{'░' * (BAR - full)} {part * 100:.0f} %")
+        parts.append(f"{_figure(bar.n)}/{_figure(bar.total)}")
+    else:
+        parts.append(f"{_figure(bar.n)} {bar.unit or ''}".rstrip())
+    if bar.rate is not None:
+        parts.append(f"{_figure(bar.rate)} {bar.unit or 'it'}/s")
+    if bar.eta is not None:
+        parts.append(f"{_duration(bar.eta)} left")
+    if bar.message:
+        parts.append(_line(bar.message))
+    return " · ".join(parts)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _bars(snapshot: Snapshot) -> list[str]:
+    """The bars, children below their parents; one that moves no more has no time left."""
+    lines: list[str] = []
+    shown: set[str] = set()
+
+    def show(bar: Progress, depth: int) -> None:
+        if bar.bar in shown:
+            return
+        shown.add(bar.bar)
+        final = bar if snapshot.status == "running" else msgspec.structs.replace(bar, eta=None)
+        name = "" if bar.bar == "main" else f"{_line(bar.bar)}: "
+        lines.append(f"{'  ' * depth}{name}{bar_text(final)}")
+        for child in snapshot.bars:
+            if child.parent == bar.bar:
+                show(child, depth + 1)
+
+    names = {bar.bar for bar in snapshot.bars}
+    for bar in snapshot.bars:
+        if bar.parent not in names:
+            show(bar, 0)
+    for bar in snapshot.bars:  # parents in a ring
+        show(bar, 0)
+    return [_clean(line) or "" for line in lines]
+
+
+def _step(step: Step) -> str:
+    return f"[{step.step}{f'/{step.of}' if step.of is not None else ''}] {_line(step.message)}"
+
+
+def _log(lines: list[Log], count: int) -> list[str]:
+    left_out = count - len(lines)
+    return [*([f"… ({left_out} lines before)"] if left_out > 0 else []), *(line.text for line in lines)]
+
+
+def _result(value: Any) -> str | None:
+    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+
+
+def to_text(snapshot: Snapshot) -> str:
+    """Plain text, the most important first."""
+    parts = [f"{_line(snapshot.title)}: {headline(snapshot)}" if snapshot.title else f"[{headline(snapshot)}]"]
+    if snapshot.text:
+        parts.append(snapshot.text)
+    for lines in (
+        _bars(snapshot),
+        [_step(step) for step in snapshot.steps],
+        _log(snapshot.log.lines, snapshot.log.count),
+        [f"[picture: {_line(preview.alt or preview.url or preview.mime)}]" for preview in snapshot.previews],
+    ):
+        if lines:
+            parts.append("\n".join(lines))
+    if (result := _result(snapshot.result)) is not None:
+        parts.append(f"Result: {result}")
+    if snapshot.error is not None:
+        parts.append(f"Error: {snapshot.error.message}")
+    return "\n".join(parts)
+
+
+def to_markdown(snapshot: Snapshot) -> str:
+    """Markdown for GitHub, nbviewer and nbconvert."""
+    title = f"**{_escaped(_line(snapshot.title))}** · " if snapshot.title and snapshot.title.strip() else ""
+    parts = [f"{title}*{_escaped(headline(snapshot))}*"]
+    if snapshot.text:
+        parts.append(_fences_closed(snapshot.text))
+    bars, steps = _bars(snapshot), [_step(step) for step in snapshot.steps]
+    for lines in (bars, steps, _log(snapshot.log.lines, snapshot.log.count)):
+        if lines:
+            parts.append(_fenced("\n".join(lines)))
+    parts += [_picture(preview) for preview in snapshot.previews]
+    result = _result(snapshot.result)
+    if result is not None:
+        is_url = re.fullmatch(r"https?://[^\s<>]+", result)
+        parts.append(f"Result: <{result}>" if is_url else _value("Result", result))
+    if snapshot.error is not None:
+        parts.append(_value("Error", snapshot.error.message))
+    return "\n\n".join(parts)
+
+
+def _value(name: str, text: str) -> str:
+    return f"**{name}:**\n\n{_fenced(text)}" if "\n" in text or len(text) > 200 else f"**{name}:** {_escaped(text)}"
+
+
+def _picture(preview: Preview) -> str:
+    alt = _escaped(_line(preview.alt or preview.key or "picture"))
+    if not preview.mime.startswith("image/"):
+        return f"*{_escaped(preview.mime)}: {alt}*"
+    url = preview.url or f"data:{preview.mime};base64,{preview.data}"
+    return f"![{alt}](<{url}>)" if re.fullmatch(r"[^\s<>]+", url) else f"*{alt}*"
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _fenced(text: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _fences_closed(text: str) -> str:
+    """The text with its last code block closed: an answer may be cut in the middle of one."""
+    fence = ""
+    for line in text.split("\n"):
+        match = _FENCE.match(line)
+        if match is None:
+            continue
+        run, rest = match.groups()
+        if not fence:
+            fence = run if run[0] == "~" or "`" not in rest else ""
+        elif run[0] == fence[0] and len(run) >= len(fence) and not rest.strip():
+            fence = ""
+    return f"{text.rstrip()}\n{fence}" if fence else text

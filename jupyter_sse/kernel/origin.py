@@ -1,0 +1,53 @@
+"""Where in the notebook a stream was started."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..events import Origin
+
+__all__ = ["kernel_id", "origin", "parent_message", "shell"]
+
+_CONNECTION_FILE = re.compile(r"kernel-(.+)\.json")
+
+
+def shell() -> Any | None:
+    """The running IPython shell, if IPython was imported at all."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
+def _kernel() -> Any | None:
+    return getattr(shell(), "kernel", None)
+
+
+def parent_message() -> dict[str, Any]:
+    """The execute request that this thread (else: the last one that anybody) works for."""
+    kernel = _kernel()
+    try:
+        return dict(kernel.get_parent()) if kernel is not None else {}
+    except Exception:  # a kernel that is not ipykernel
+        return {}
+
+
+def kernel_id() -> str | None:
+    """The server's id of this kernel: its connection file is named after it."""
+    path = getattr(getattr(_kernel(), "parent", None), "connection_file", None)
+    match = _CONNECTION_FILE.fullmatch(Path(path).name) if isinstance(path, str) else None
+    return match[1] if match else None
+
+
+def origin() -> Origin | None:
+    """The notebook's path, cell, execution and kernel, as far as they are known."""
+    message = parent_message()
+    known = Origin(
+        path=os.environ.get("JPY_SESSION_NAME") or None,
+        cell=message.get("metadata", {}).get("cellId"),
+        execution=message.get("header", {}).get("msg_id"),
+        kernel=kernel_id(),
+    )
+    return known if known != Origin() else None

@@ -1,0 +1,159 @@
+"""Where the server is, and the WebSocket to it. The token is in no repr, message or log of this module."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import re
+import socket
+import ssl
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from websockets.sync.client import ClientConnection
+
+__all__ = ["Address", "Connection", "RefusedError", "connect", "from_environment", "parse"]
+
+OPEN_SECONDS = 10.0
+PING_SECONDS = 20.0
+MAX_MESSAGE = 4 << 20
+
+# Not a child of any logger: at level DEBUG websockets would log the Authorization header.
+_logger = logging.Logger("jupyter_sse.websocket", level=logging.CRITICAL + 1)
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_APP_PAGE = re.compile(r"/(lab|tree|notebooks|doc|edit|retro|consoles|terminals)(/.*)?$")
+
+
+class RefusedError(ConnectionError):
+    """A server answered, and does not want this link."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """The server's `jupyter-sse/` root and what opens it."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def is_loopback(self) -> bool:
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
+
+    @property
+    def endpoint(self) -> str:
+        url = urlsplit(self.url)
+        return url._replace(scheme=_SCHEMES[url.scheme], path=url.path + "kernel").geturl()
+
+
+def parse(url: str, token: str | None = None) -> Address:
+    """The address in a URL: of the `jupyter-sse/` root, or any that JupyterLab shows, with its `?token=`."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError(f"not the URL of a Jupyter server: {url.split('?')[0]!r}; write it as http://host:8888/")
+    given = parse_qs(parts.query).get("token")
+    path = parts.path
+    path = path[: path.index("/jupyter-sse")] if "/jupyter-sse" in path else _APP_PAGE.sub("", path)
+    root = parts._replace(
+        netloc=parts.netloc.rpartition("@")[2], path=path.rstrip("/") + "/jupyter-sse/", query="", fragment=""
+    )
+    return Address(root.geturl(), token or (given[0] if given else None))
+
+
+def from_environment() -> Address | None:
+    """The server that started this kernel, if it has the extension."""
+    url = os.environ.get("JUPYTER_SSE_URL")
+    if not url:
+        return None
+    try:
+        return parse(url, os.environ.get("JUPYTER_SSE_TOKEN"))
+    except ValueError:  # such as a server on a Unix socket
+        return None
+
+
+class Connection:
+    """An open link: iterate for what the server says."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self._websocket = websocket
+
+    def send(self, message: bytes) -> None:
+        self._websocket.send(message, text=True)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        yield from self._websocket
+
+    def drop(self) -> None:
+        """Close this process's file descriptor without a word to the server."""
+        self._websocket.socket.close()
+
+
+@contextmanager
+def connect(address: Address) -> Iterator[Connection]:
+    """Open a link, and close it at the end.
+
+    Raises
+    ------
+    RefusedError
+        If there is a server that does not take it.
+    OSError
+        If there is none.
+    """
+    from websockets.exceptions import InvalidHandshake, InvalidStatus
+    from websockets.sync.client import connect as open_websocket
+
+    context = None
+    if address.endpoint.startswith("wss:"):
+        context = ssl.create_default_context()
+        if address.is_loopback:
+            # The traffic does not leave this machine, and certificates do not name it.
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+    try:
+        websocket = open_websocket(
+            address.endpoint,
+            ssl=context,
+            compression=None,
+            additional_headers={"Authorization": f"Bearer {address.token}"} if address.token else None,
+            user_agent_header="jupyter_sse",
+            proxy=None if address.is_loopback else True,
+            open_timeout=OPEN_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            close_timeout=1,
+            max_size=MAX_MESSAGE,
+            logger=_logger,
+        )
+        opened = websocket.__enter__()
+    except InvalidStatus as error:
+        raise RefusedError(_explain(address, error.response.status_code)) from None
+    except InvalidHandshake as error:
+        raise RefusedError(f"What answers at {address} is not jupyter_sse ({type(error).__name__}).") from None
+    try:
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Keepalive cannot see a dead peer while a send waits for it.
+            opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * PING_SECONDS))
+        yield Connection(opened)
+    finally:
+        opened.close()
+
+
+def _explain(address: Address, status: int) -> str:
+    if status in (401, 403):
+        return f"The Jupyter server at {address} did not accept the token (HTTP {status})."
+    if status == 404:
+        return f"The Jupyter server at {address} does not have the jupyter_sse extension (HTTP 404)."
+    return f"The server at {address} did not open the link (HTTP {status})."
