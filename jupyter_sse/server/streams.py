@@ -84,9 +84,14 @@ def _listed(entry: Entry, url: str) -> dict[str, Any]:
 class SseHandler(ApiHandler):
     """What answers with an event stream have in common."""
 
+    @property
+    def user(self) -> str:
+        # jupyter_server makes up a new name for every request that has the token and no cookie.
+        return "token" if self.token_authenticated else self.current_user.username
+
     async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
         """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
-        user = self.current_user.username
+        user = self.user
         readers, most = self.sse.readers, self.sse.max_connections
         if readers[user] >= most:
             raise ApiError(
@@ -306,7 +311,7 @@ class MultiplexHandler(SseHandler):
             await self._open(wanted)
             return
         user, reader = self.sse.connections.get(connection, ("", None))
-        if reader is None or user != self.current_user.username:
+        if reader is None or user != self.user:
             raise ApiError(404, "no_connection", "There is no such connection now; open a new one (POST events).")
         for stream in wanted.remove:
             channel = await self.hub.channel(stream)
@@ -325,7 +330,7 @@ class MultiplexHandler(SseHandler):
             return
         if any(after > 0 for after in wanted.streams.values()):
             self.hub.stats.reconnects += 1
-        self.sse.connections[connection] = (self.current_user.username, reader)
+        self.sse.connections[connection] = (self.user, reader)
         reader.on_close(lambda: self.sse.connections.pop(connection, None))
         for stream, after in wanted.streams.items():
             await self._follow(reader, stream, after)

@@ -29,8 +29,13 @@ def run(scenario: Callable[[Hub], Awaitable[None]], *, log: MemoryLog | None = N
             await asyncio.wait_for(scenario(hub), 30)
         finally:
             await hub.close()
+            while sockets:
+                sockets.pop().close()
 
     asyncio.run(main())
+
+
+sockets: list[socket.socket] = []
 
 
 class Client:
@@ -38,6 +43,7 @@ class Client:
 
     def __init__(self, hub: Hub, *, keep: bool = False, small: bool = False) -> None:
         near, self.socket = socket.socketpair()
+        sockets.append(self.socket)
         if small:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         near.setblocking(False)
