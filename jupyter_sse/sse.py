@@ -17,6 +17,7 @@ __all__ = ["Decoder", "Frame", "FrameTooLarge", "encode"]
 _BREAK = re.compile(rb"\r\n|\r|\n")
 _IN_EVENT = re.compile(r"[\r\n]")
 _IN_ID = re.compile(r"[\r\n\0]")
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")  # the standard sets no bound, but `int` refuses thousands of digits
 
 
 class FrameTooLarge(ValueError):
@@ -135,7 +136,7 @@ class Decoder:
         elif name == "id":
             if "\0" not in value:
                 self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and _MILLISECONDS.fullmatch(value):
             self.retry = int(value)
         return None
 
