@@ -54,6 +54,9 @@ __all__ = [
 Number = Union[int, float]
 Name = Annotated[str, Meta(max_length=1024)]
 
+DEPTH = 64
+"""How deep a value may be nested that cannot be encoded as it is."""
+
 _TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
@@ -79,7 +82,7 @@ class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kernel: str | None = None
 
 
-class Hello(Event, kw_only=True, tag="hello"):
+class Hello(Event, frozen=True, kw_only=True, tag="hello"):
     """First frame of every connection. `stream` is None on a multiplexed one, which has a `connection` id."""
 
     ts: float
@@ -89,7 +92,7 @@ class Hello(Event, kw_only=True, tag="hello"):
     connection: str | None = None
 
 
-class Start(Event, kw_only=True, tag="start"):
+class Start(Event, frozen=True, kw_only=True, tag="start"):
     """The producer began. `total` is in `unit`s."""
 
     title: str | None = None
@@ -102,19 +105,19 @@ class Start(Event, kw_only=True, tag="start"):
     model: str | None = None
 
 
-class Delta(Event, kw_only=True, tag="delta"):
+class Delta(Event, frozen=True, kw_only=True, tag="delta"):
     """A piece of the answer."""
 
     text: str
 
 
-class Reasoning(Event, kw_only=True, tag="reasoning"):
+class Reasoning(Event, frozen=True, kw_only=True, tag="reasoning"):
     """A piece of the model's thinking."""
 
     text: str
 
 
-class Tool(Event, kw_only=True, tag="tool"):
+class Tool(Event, frozen=True, kw_only=True, tag="tool"):
     """A tool call, and later its result under the same id."""
 
     id: Name
@@ -124,7 +127,7 @@ class Tool(Event, kw_only=True, tag="tool"):
     result: Any = None
 
 
-class Progress(Event, kw_only=True, tag="progress"):
+class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     """One bar's state. `pct` 0 to 100; `rate` in units a second; `eta` in seconds; `parent` is another bar's name."""
 
     bar: Name = field(default_factory=lambda: "main")
@@ -138,7 +141,7 @@ class Progress(Event, kw_only=True, tag="progress"):
     parent: Name | None = None
 
 
-class Step(Event, kw_only=True, tag="step"):
+class Step(Event, frozen=True, kw_only=True, tag="step"):
     """A named step, counted from 1."""
 
     step: int
@@ -146,7 +149,7 @@ class Step(Event, kw_only=True, tag="step"):
     message: str
 
 
-class Log(Event, kw_only=True, tag="log"):
+class Log(Event, frozen=True, kw_only=True, tag="log"):
     """Output: one line, or several separated by line feeds."""
 
     text: str
@@ -154,7 +157,7 @@ class Log(Event, kw_only=True, tag="log"):
     source: str = field(default_factory=lambda: "stdout")
 
 
-class Preview(Event, kw_only=True, tag="preview"):
+class Preview(Event, frozen=True, kw_only=True, tag="preview"):
     """An image, sound, video or model, by `url` or as base64 `data`; the same `key` replaces."""
 
     mime: Name
@@ -168,7 +171,7 @@ class Preview(Event, kw_only=True, tag="preview"):
             raise ValueError("a preview has either `url` or `data`")
 
 
-class Audio(Event, kw_only=True, tag="audio"):
+class Audio(Event, frozen=True, kw_only=True, tag="audio"):
     """A chunk of sound (base64), played in the order of `n`, from 0."""
 
     mime: Name
@@ -176,7 +179,7 @@ class Audio(Event, kw_only=True, tag="audio"):
     n: int
 
 
-class Usage(Event, kw_only=True, tag="usage"):
+class Usage(Event, frozen=True, kw_only=True, tag="usage"):
     """What the stream has cost up to now. `cost` in US dollars."""
 
     input_tokens: int
@@ -184,14 +187,14 @@ class Usage(Event, kw_only=True, tag="usage"):
     cost: Number | None = None
 
 
-class Done(Event, kw_only=True, tag="done"):
+class Done(Event, frozen=True, kw_only=True, tag="done"):
     """Terminal: the stream ended as meant."""
 
     reason: Literal["stop", "length", "cancelled", "timeout", "closed"] = field(default_factory=lambda: "stop")
     result: Any = None
 
 
-class Error(Event, kw_only=True, tag="error"):
+class Error(Event, frozen=True, kw_only=True, tag="error"):
     """Terminal: the stream failed. `code` is for programs, `message` for people."""
 
     message: str
@@ -199,7 +202,7 @@ class Error(Event, kw_only=True, tag="error"):
     retryable: bool = field(default_factory=lambda: False)
 
 
-class Reset(Event, kw_only=True, tag="reset"):
+class Reset(Event, frozen=True, kw_only=True, tag="reset"):
     """Start again from this snapshot, which holds all events up to `seq`."""
 
     reason: str
@@ -207,7 +210,7 @@ class Reset(Event, kw_only=True, tag="reset"):
     seq: int
 
 
-class Ping(Event, kw_only=True, tag="ping"):
+class Ping(Event, frozen=True, kw_only=True, tag="ping"):
     """Heartbeat."""
 
     ts: float
@@ -230,35 +233,56 @@ TERMINAL_TYPES = frozenset({"done", "error"})
 CONNECTION_TYPES = frozenset({"hello", "reset", "ping"})
 """Types that a connection makes for itself: they have no seq and cannot be appended to a stream."""
 
-_AnyEvent = Union[tuple(EVENT_TYPES.values())]
+_AnyEvent: Any = Union[tuple(EVENT_TYPES.values())]
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(_AnyEvent)
 
 
 def _readable(value: Any) -> Any:
     """What the encoder calls for a value that JSON does not have."""
-    item = getattr(value, "item", None)  # numpy scalars and one-element arrays
+    item = getattr(value, "item", None)  # numpy scalars and one-element arrays, tensors
     if callable(item):
         try:
             return item()
-        except (TypeError, ValueError):
+        except Exception:
             pass
-    return repr(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """The value as text that UTF-8 can carry: lone surrogates become U+FFFD."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # a `__repr__` is anybody's code, and it recurses
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_readable)
 
 
-def _well_formed(value: Any) -> Any:
-    """The same value with lone surrogates, which UTF-8 cannot carry, as U+FFFD."""
+def _well_formed(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """The same value made of what JSON has, in text that UTF-8 can carry, and not nested beyond `DEPTH`.
+
+    inside : the ids of what holds the value.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_well_formed(item) for item in value]
-    if isinstance(value, Struct):
-        return {name: _well_formed(getattr(value, name)) for name in value.__struct_fields__}
-    return value
+        return _text(value)
+    if id(value) in inside:
+        return "..."
+    if len(inside) < DEPTH:
+        inside = (*inside, id(value))
+        if isinstance(value, dict):
+            return {_text(_readable(key)): _well_formed(item, inside) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [_well_formed(item, inside) for item in value]
+        if isinstance(value, Struct):
+            return {name: _well_formed(getattr(value, name), inside) for name in value.__struct_fields__}
+    try:
+        return msgspec.json.decode(_encoder.encode(value))
+    except Exception:
+        return _text(value)
 
 
 def encode(event: Event | Unknown) -> bytes:
@@ -267,14 +291,18 @@ def encode(event: Event | Unknown) -> bytes:
     Lone surrogates become U+FFFD, NaN and infinities null, and values that JSON does not have their `repr`.
     """
     try:
+        return _encode(event)
+    except Exception:  # surrogates, cycles, the user's own `__repr__`: an event is made of it all the same
         if isinstance(event, Unknown):
-            return _encoder.encode({"type": event.type, **event.data})
-        return _encoder.encode(event)
-    except UnicodeEncodeError:
-        if isinstance(event, Unknown):
-            return encode(Unknown(event.type, _well_formed(event.data)))
+            return _encode(Unknown(event.type, _well_formed(event.data)))
         clean = {name: _well_formed(getattr(event, name)) for name in event.__struct_fields__}
-        return _encoder.encode(type(event)(**clean))
+        return _encode(type(event)(**clean))
+
+
+def _encode(event: Event | Unknown) -> bytes:
+    if isinstance(event, Unknown):
+        return _encoder.encode({"type": event.type, **event.data})
+    return _encoder.encode(event)
 
 
 def decode(raw: bytes | str) -> Event | Unknown:
