@@ -54,8 +54,12 @@ EVENTS = st.one_of(
     st.builds(Preview, mime=TEXT, data=TEXT, key=st.none() | TEXT),
     st.builds(Done, reason=st.sampled_from(["stop", "cancelled"]), result=JSON),
     st.builds(Error, message=TEXT, code=TEXT, retryable=st.booleans()),
-    st.builds(Unknown, st.from_regex(r"x[A-Za-z0-9_.-]{0,9}", fullmatch=True), st.dictionaries(TEXT.filter(lambda key: key not in ("type", "seq")), JSON, max_size=3)),
-)  # fmt: skip
+    st.builds(
+        Unknown,
+        st.from_regex(r"x[A-Za-z0-9_.-]{0,9}", fullmatch=True),
+        st.dictionaries(TEXT.filter(lambda key: key not in ("type", "seq")), JSON, max_size=3),
+    ),
+)
 
 
 def keeps_its_promises(raw: bytes) -> None:
