@@ -346,9 +346,6 @@ class Link:
                 with self._heavy_lock:
                     self._heavy -= heavy
             for channel in touched:
-                if not channel.seq:
-                    self._channels[channel.id] = channel
-                    self._wanted.set()
                 self._settle(channel)
 
     @staticmethod
@@ -358,6 +355,9 @@ class Link:
         return sampler.sample()
 
     def _settle(self, channel: Channel) -> None:
+        if not channel.ended and channel.id not in self._channels:
+            self._channels[channel.id] = channel
+            self._wanted.set()
         channel.settle()
         fresh, channel.fresh = channel.fresh, []
         for event in fresh:
@@ -419,8 +419,8 @@ class Link:
                     assert channel.listener is not None
                     channel.hear_at = now + channel.listener(channel.seq - len(events) + 1, events)
                 except Exception as error:
-                    channel.listener = None
                     self._warn(f"view:{channel.id}", f"jupyter_sse: the view of {channel.title!r} failed: {error!r}")
+                    channel.listener = None
 
     def _send(self) -> None:
         while self.connected and self._sendable and len(self._in_flight) < MAX_IN_FLIGHT:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+
+import pytest
+from kernel.link_server import TOKEN, LinkServer, running
+
+from jupyter_sse.kernel import link
+from jupyter_sse.kernel.websocket import parse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a link of its own, to nowhere unless it says otherwise."""
+    monkeypatch.delenv("JUPYTER_SSE_URL", raising=False)
+    monkeypatch.delenv("JUPYTER_SSE_TOKEN", raising=False)
+    monkeypatch.setattr(link, "_current", None)
+    monkeypatch.setattr(link, "_chosen", None)
+
+
+@pytest.fixture
+def server() -> Iterator[LinkServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def linked(server: LinkServer, monkeypatch: pytest.MonkeyPatch) -> LinkServer:
+    """The server, with this process's streams going to it."""
+    link.use(link.Link(parse(server.url, TOKEN)))
+    return server
