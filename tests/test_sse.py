@@ -153,8 +153,8 @@ def test_a_stream_is_read_as_the_standard_says(stream: bytes, frames: list[tuple
 
 PIECES = st.sampled_from(
     [
-        b"\n", b"\r", b"\r\n", b"\n\n", b"data", b"data:", b"data: ", b"event: ", b"id: ", b"id", b"retry: ", b"retry:", b":",
-        b" ", b"1", b"42", b"x", BOM, b"\xef", b"\xbb", b"\xbf", b"\0", "🙂".encode(), "🙂".encode()[:3],
+        b"\n", b"\r", b"\r\n", b"\n\n", b"data", b"data:", b"data: ", b"event: ", b"id: ", b"id", b"retry: ", b"retry:",
+        b":", b" ", b"1", b"42", b"x", BOM, b"\xef", b"\xbb", b"\xbf", b"\0", "🙂".encode(), "🙂".encode()[:3],
         "\u2028".encode(), b"\xff",
     ]
 )  # fmt: skip
