@@ -1,0 +1,208 @@
+// All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
+
+import { SSEConsumer, type AnyEvent, type Problem } from "./consumer";
+import type { HelloEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import { TERMINAL_TYPES } from "./events";
+import { StreamStore, type CancelAnswer } from "./source";
+
+/** Where the server is and how a page proves that it may ask. */
+export interface ServerConfig {
+  /** The server's root, ending in a slash. */
+  baseUrl: string;
+  token: string;
+}
+
+const GATHER_MS = 5; // streams that appear together are asked for together
+const IDLE_MS = 1000; // how long the connection stays open when nobody watches
+
+/** The page's connection to a server; every copy of this module on the page shares it. */
+export function multiplexOf(config: ServerConfig): Multiplex {
+  const key = Symbol.for("jupyter-sse");
+  const shared = globalThis as { [key]?: Map<string, Multiplex> };
+  const known = (shared[key] ??= new Map());
+  let multiplex = known.get(config.baseUrl);
+  if (!multiplex) known.set(config.baseUrl, (multiplex = new Multiplex(config)));
+  return multiplex;
+}
+
+class ServerStore extends StreamStore {
+  constructor(
+    stream: string,
+    readonly multiplex: Multiplex,
+  ) {
+    super(stream);
+  }
+
+  protected watched(on: boolean): void {
+    if (on) this.multiplex.follow(this);
+    else this.multiplex.leave(this);
+  }
+
+  cancel(): Promise<CancelAnswer> {
+    return this.multiplex.cancel(this.stream);
+  }
+
+  /** The cursor to ask for: -1 for a snapshot, as long as nothing has come. */
+  get after(): number {
+    return this.snapshot.seq || -1;
+  }
+}
+
+export class Multiplex {
+  readonly config: ServerConfig;
+  #stores = new Map<string, ServerStore>();
+  #following = new Map<string, ServerStore>();
+  #consumer: SSEConsumer | null = null;
+  #connection: string | null = null;
+  #asked = new Set<string>(); // what the server knows that we follow, on the present connection
+  #gather: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(config: ServerConfig) {
+    this.config = config;
+  }
+
+  source(stream: string): StreamStore {
+    let store = this.#stores.get(stream);
+    if (!store) this.#stores.set(stream, (store = new ServerStore(stream, this)));
+    return store;
+  }
+
+  follow(store: ServerStore): void {
+    if (store.snapshot.status !== "running") return;
+    this.#following.set(store.stream, store);
+    if (store.state === "failed") store.setState("connecting");
+    this.#settleSoon(GATHER_MS);
+  }
+
+  leave(store: ServerStore): void {
+    this.#following.delete(store.stream);
+    if (store.snapshot.status !== "running") this.#stores.delete(store.stream);
+    this.#settleSoon(this.#following.size ? GATHER_MS : IDLE_MS);
+  }
+
+  async cancel(stream: string): Promise<CancelAnswer> {
+    try {
+      const answer = await this.#post(`streams/${stream}/cancel`);
+      const told = (await answer.json()) as CancelAnswer;
+      return answer.ok ? told : { via: "failed", message: told.message };
+    } catch {
+      return { via: "failed", message: "The server could not be reached. Try again." };
+    }
+  }
+
+  #settleSoon(ms: number): void {
+    clearTimeout(this.#gather);
+    this.#gather = setTimeout(() => void this.#settle(), ms);
+  }
+
+  /** Bring what the server sends in line with what is followed. */
+  async #settle(): Promise<void> {
+    if (!this.#following.size) {
+      this.#close();
+      return;
+    }
+    if (!this.#consumer) {
+      this.#open();
+      return;
+    }
+    if (!this.#connection) return; // settled again when hello comes
+    const add: Record<string, number> = {};
+    for (const [stream, store] of this.#following) if (!this.#asked.has(stream)) add[stream] = store.after;
+    const remove = [...this.#asked].filter((stream) => !this.#following.has(stream));
+    if (!Object.keys(add).length && !remove.length) return;
+    for (const stream of Object.keys(add)) this.#asked.add(stream);
+    for (const stream of remove) this.#asked.delete(stream);
+    try {
+      const answer = await this.#post(`events/${this.#connection}`, { add, remove });
+      if (!answer.ok) this.#consumer?.reconnect();
+    } catch {
+      this.#consumer?.reconnect();
+    }
+  }
+
+  #open(): void {
+    const consumer = new SSEConsumer(`${this.config.baseUrl}jupyter-sse/events`, {
+      method: "POST",
+      multiplexed: true,
+      headers: () => this.#headers(),
+      body: () => {
+        this.#connection = null;
+        this.#asked = new Set(this.#following.keys());
+        return JSON.stringify({
+          streams: Object.fromEntries([...this.#following].map(([stream, store]) => [stream, store.after])),
+        });
+      },
+      onHello: (hello: HelloEvent) => {
+        this.#connection = hello.connection ?? null;
+        this.#settleSoon(0);
+      },
+      onEvent: (event, id) => this.#take(event, id),
+      onState: (state) => {
+        if (state === "closed") return;
+        for (const store of this.#following.values()) store.setState(state);
+      },
+      onError: (problem) => this.#failed(problem),
+    });
+    this.#consumer = consumer;
+    void consumer.connect().finally(() => {
+      if (this.#consumer !== consumer) return;
+      this.#consumer = null;
+      this.#connection = null;
+    });
+  }
+
+  #close(): void {
+    const consumer = this.#consumer;
+    this.#consumer = null;
+    this.#connection = null;
+    this.#asked.clear();
+    consumer?.close();
+  }
+
+  #failed(problem: Problem): void {
+    const stores = [...this.#following.values()];
+    this.#following.clear();
+    for (const store of stores) store.setState("failed", problem);
+  }
+
+  #take(event: AnyEvent, id: string): void {
+    const colon = id.lastIndexOf(":");
+    if (colon < 0) return;
+    const store = this.#following.get(id.slice(0, colon));
+    if (!store) return;
+    const seq = Number(id.slice(colon + 1));
+    if (event.type === "reset") {
+      store.reset((event as ResetEvent).snapshot as Snapshot);
+    } else if (seq > 0) {
+      store.push(seq, event as StreamEvent);
+    } else {
+      this.#following.delete(store.stream);
+      this.#asked.delete(store.stream);
+      store.setState("failed", event as unknown as Problem);
+      return;
+    }
+    store.setState("open");
+    if (TERMINAL_TYPES.has(event.type) || (event.type === "reset" && store.snapshot.status !== "running")) {
+      this.#following.delete(store.stream);
+      this.#asked.delete(store.stream);
+      this.#settleSoon(IDLE_MS);
+    }
+  }
+
+  #headers(): Record<string, string> {
+    const headers: Record<string, string> = { "Content-Type": "application/json" };
+    if (this.config.token) headers["Authorization"] = `token ${this.config.token}`;
+    const xsrf = typeof document === "undefined" ? null : /(?:^|;\s*)_xsrf=([^;]*)/.exec(document.cookie);
+    if (xsrf?.[1]) headers["X-XSRFToken"] = decodeURIComponent(xsrf[1]);
+    return headers;
+  }
+
+  #post(path: string, body: unknown = {}): Promise<Response> {
+    return fetch(`${this.config.baseUrl}jupyter-sse/${path}`, {
+      method: "POST",
+      headers: this.#headers(),
+      credentials: "same-origin",
+      body: JSON.stringify(body),
+    });
+  }
+}

@@ -1,0 +1,90 @@
+// What a view shows: a stream's state, from wherever its events come.
+
+import type { Snapshot, StreamEvent, UnknownEvent } from "./events";
+import type { Problem } from "./consumer";
+import { emptySnapshot, fold, type NumberedEvent } from "./state";
+
+export type SourceState = "connecting" | "open" | "reconnecting" | "failed";
+
+/** How a cancel was passed on. */
+export interface CancelAnswer {
+  via: "producer" | "interrupt" | "pending" | "ended" | "failed";
+  message: string;
+}
+
+/** A stream that can be shown. */
+export interface StreamSource {
+  readonly stream: string;
+  readonly snapshot: Snapshot;
+  readonly state: SourceState;
+  readonly problem: Problem | null;
+  /** Called after every change, at most once a task. Returns how to stop it. */
+  subscribe(listener: () => void): () => void;
+  cancel(): Promise<CancelAnswer>;
+}
+
+const FOLD_AT = 1000; // events to hold before they are folded though nobody has asked: a hidden tab asks for nothing
+
+/** Keeps one stream's state; the transports push into it. */
+export abstract class StreamStore implements StreamSource {
+  readonly stream: string;
+  state: SourceState = "connecting";
+  problem: Problem | null = null;
+  #snapshot: Snapshot;
+  #pending: NumberedEvent[] = [];
+  #listeners = new Set<() => void>();
+  #told = false;
+
+  constructor(stream: string) {
+    this.stream = stream;
+    this.#snapshot = emptySnapshot(stream);
+  }
+
+  abstract cancel(): Promise<CancelAnswer>;
+  /** Somebody watches now, or nobody any more. */
+  protected abstract watched(on: boolean): void;
+
+  get snapshot(): Snapshot {
+    if (this.#pending.length) {
+      this.#snapshot = fold(this.#snapshot, this.#pending);
+      this.#pending = [];
+    }
+    return this.#snapshot;
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#listeners.size === 1) this.watched(true);
+    return () => {
+      if (this.#listeners.delete(listener) && !this.#listeners.size) this.watched(false);
+    };
+  }
+
+  push(seq: number, event: StreamEvent | UnknownEvent): void {
+    this.#pending.push([seq, event]);
+    if (this.#pending.length >= FOLD_AT) void this.snapshot;
+    this.#changed();
+  }
+
+  reset(snapshot: Snapshot): void {
+    this.#pending = [];
+    this.#snapshot = snapshot;
+    this.#changed();
+  }
+
+  setState(state: SourceState, problem: Problem | null = null): void {
+    if (state === this.state && problem === this.problem) return;
+    this.state = state;
+    this.problem = problem;
+    this.#changed();
+  }
+
+  #changed(): void {
+    if (this.#told) return;
+    this.#told = true;
+    queueMicrotask(() => {
+      this.#told = false;
+      for (const listener of [...this.#listeners]) listener();
+    });
+  }
+}

@@ -1,0 +1,63 @@
+// The anywidget: one model a stream, any number of views. Wiring only.
+
+import { CommStore, type CommModel } from "../core/comm";
+import { multiplexOf, type ServerConfig } from "../core/multiplex";
+import type { StreamSource } from "../core/source";
+import { mount } from "../view/mount";
+
+interface Model extends CommModel {
+  get(name: "stream" | "transport"): string;
+}
+
+/** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
+const ELSEWHERE = new Set(["not_found", "http_404", "http_405"]);
+
+/** What JupyterLab and Notebook tell their own scripts about the server. */
+function serverConfig(): ServerConfig | null {
+  const element = document.getElementById("jupyter-config-data");
+  try {
+    const config = JSON.parse(element?.textContent ?? "") as { baseUrl?: string; token?: string };
+    if (!config.baseUrl) return null;
+    return { baseUrl: new URL(config.baseUrl, location.href).href.replace(/\/?$/, "/"), token: config.token ?? "" };
+  } catch {
+    return null;
+  }
+}
+
+const comms = new WeakMap<Model, CommStore>();
+
+function initialize({ model }: { model: Model }): void {
+  // At once and without waiting: what the kernel sends before the first view is drawn reaches only this.
+  comms.set(model, new CommStore(model.get("stream"), model));
+}
+
+function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?: AbortSignal }): () => void {
+  const stream = model.get("stream");
+  const server = model.get("transport") === "server" ? serverConfig() : null;
+  const comm = (): CommStore => {
+    let store = comms.get(model);
+    if (!store) comms.set(model, (store = new CommStore(stream, model)));
+    return store;
+  };
+  let dispose = (): void => undefined;
+  const show = (source: StreamSource): void => {
+    dispose();
+    dispose = mount(el, { source });
+  };
+  if (server) {
+    const source = multiplexOf(server).source(stream);
+    show(source);
+    const stop = source.subscribe(() => {
+      if (source.state !== "failed" || !ELSEWHERE.has(source.problem?.code ?? "")) return;
+      stop();
+      show(comm());
+    });
+    signal?.addEventListener("abort", stop, { once: true });
+  } else {
+    show(comm());
+  }
+  signal?.addEventListener("abort", () => dispose(), { once: true });
+  return () => dispose();
+}
+
+export default { initialize, render };

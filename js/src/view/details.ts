@@ -1,0 +1,93 @@
+// What goes with an answer: the model's thinking, tool calls, cost; and how a stream ended.
+
+import type { Problem } from "../core/consumer";
+import type { Snapshot, ToolEvent } from "../core/events";
+import { h, safeUrl, setText } from "./dom";
+import { count } from "./format";
+
+export class Reasoning {
+  #text = h("div", { class: "jsse-reasoning-text", dir: "auto" });
+  readonly element = h("details", { class: "jsse-fold" }, h("summary", {}, "Thinking"), this.#text);
+  #shown = "";
+
+  update({ reasoning }: Snapshot): void {
+    if (reasoning.startsWith(this.#shown)) this.#text.append(reasoning.slice(this.#shown.length));
+    else this.#text.textContent = reasoning;
+    this.#shown = reasoning;
+  }
+}
+
+export class Tools {
+  readonly element = h("div", { class: "jsse-tools", "data-sse-part": "tool" });
+  #drawn: ToolEvent[] = [];
+
+  update({ tools }: Snapshot): void {
+    tools.forEach((tool, index) => {
+      if (this.#drawn[index] === tool) return;
+      const made = call(tool);
+      const standing = this.element.children[index];
+      if (standing instanceof HTMLDetailsElement) made.open = standing.open;
+      if (standing) standing.replaceWith(made);
+      else this.element.append(made);
+    });
+    this.#drawn = [...tools];
+  }
+}
+
+function call(tool: ToolEvent): HTMLDetailsElement {
+  const state = tool.phase === "result" ? "✓" : "…";
+  return h(
+    "details",
+    { class: "jsse-fold" },
+    h("summary", {}, `${tool.name} ${state}`),
+    tool.args !== undefined && h("pre", { dir: "ltr" }, readable(tool.args)),
+    tool.result !== undefined && h("pre", { dir: "ltr" }, readable(tool.result)),
+  );
+}
+
+export class Usage {
+  readonly element = h("div", { class: "jsse-muted", "data-sse-part": "usage" });
+
+  update({ usage }: Snapshot): void {
+    if (!usage) return;
+    const cost = usage.cost === undefined ? "" : ` · $${usage.cost.toPrecision(2)}`;
+    setText(this.element, `${count(usage.input_tokens)} tokens in, ${count(usage.output_tokens)} out${cost}`);
+  }
+}
+
+/** The result, or why there is none. */
+export class Outcome {
+  readonly element = h("div", { class: "jsse-outcome", "data-sse-part": "result" });
+  #drawn = "";
+
+  update(snapshot: Snapshot, problem: Problem | null): void {
+    const error = problem ?? snapshot.error;
+    const key = JSON.stringify([error, snapshot.status, snapshot.result]);
+    if (key === this.#drawn) return;
+    this.#drawn = key;
+    this.element.replaceChildren();
+    if (error) {
+      this.element.append(
+        h(
+          "div",
+          { class: "jsse-error", role: "alert" },
+          h("span", { class: "jsse-error-message", dir: "auto" }, error.message),
+          h("code", { class: "jsse-error-code" }, error.code),
+        ),
+      );
+    } else if (snapshot.status !== "running" && snapshot.result !== null && snapshot.result !== undefined) {
+      this.element.append(result(snapshot.result));
+    }
+  }
+}
+
+function result(value: unknown): HTMLElement {
+  const url = typeof value === "string" && /^https?:\/\//.test(value) ? safeUrl(value) : null;
+  if (url) return h("a", { href: url, target: "_blank", rel: "noopener noreferrer", class: "jsse-result" }, url);
+  if (value !== null && typeof value === "object") return h("pre", { class: "jsse-result", dir: "ltr" }, readable(value));
+  return h("div", { class: "jsse-result", dir: "auto" }, String(value));
+}
+
+function readable(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+}

@@ -1,0 +1,26 @@
+// Figures as people read them.
+
+/** 75 -> "1:15", 3675 -> "1:01:15". */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (!parts[0]) parts.shift();
+  return parts.map((part, index) => (index ? String(part).padStart(2, "0") : String(part))).join(":");
+}
+
+/** At most three or so significant figures, thousands grouped. */
+export function count(value: number): string {
+  if (!Number.isFinite(value)) return "?";
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  return value.toLocaleString("en", { maximumSignificantDigits: Math.abs(value) < 1 ? 2 : 4 });
+}
+
+/** "12.3 it/s", or "2.5 s/it" when that reads better. */
+export function rate(perSecond: number, unit: string): string {
+  if (!(perSecond > 0)) return "";
+  return perSecond >= 1 ? `${fixed(perSecond)} ${unit}/s` : `${fixed(1 / perSecond)} s/${unit}`;
+}
+
+function fixed(value: number): string {
+  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(1);
+}

@@ -1,0 +1,109 @@
+// One view of a stream, in any element of any page.
+
+import type { StreamSource } from "../core/source";
+import type { Snapshot } from "../core/events";
+import { Answer } from "./answer";
+import { Outcome, Reasoning, Tools, Usage } from "./details";
+import { h, setAttribute, setText } from "./dom";
+import { Header } from "./header";
+import { Log } from "./log";
+import { Previews } from "./preview";
+import { Progress } from "./progress";
+import { Steps } from "./steps";
+import styles from "./style.css";
+
+export interface MountOptions {
+  source: StreamSource;
+}
+
+interface Part {
+  element: HTMLElement;
+  update(snapshot: Snapshot): void;
+  dispose?(): void;
+}
+
+/** From top to bottom: when a part is needed, and how it is made. */
+const PARTS: [needed: (snapshot: Snapshot) => boolean, make: () => Part][] = [
+  [({ bars }) => bars.length > 0, () => new Progress()],
+  [({ steps }) => steps.length > 0, () => new Steps()],
+  [({ reasoning }) => reasoning !== "", () => new Reasoning()],
+  [({ tools }) => tools.length > 0, () => new Tools()],
+  [({ text }) => text !== "", () => new Answer()],
+  [({ previews }) => previews.length > 0, () => new Previews()],
+  [({ log }) => log.count > 0, () => new Log()],
+  [({ usage }) => usage !== null, () => new Usage()],
+];
+
+/** Show a stream in an element; returns how to take it away. */
+export function mount(el: HTMLElement, { source }: MountOptions): () => void {
+  const root = h("div", { class: "jsse", "data-sse-stream": source.stream });
+  const header = new Header(source);
+  const outcome = new Outcome();
+  const said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
+  const body = h("div", { class: "jsse-body" });
+  const parts: (Part | null)[] = PARTS.map(() => null);
+  root.append(h("style", {}, styles), header.element, body, outcome.element, said);
+  el.append(root);
+
+  let announced = "";
+  let announcedAt = 0;
+  const announce = (snapshot: Snapshot, status: string): void => {
+    const step = snapshot.steps.at(-1);
+    const text = [snapshot.title ?? "", status, status === "running" ? (step?.message ?? "") : (snapshot.error?.message ?? "")]
+      .filter(Boolean)
+      .join(": ");
+    // Changes of state at once, steps at most every 5 s: a reader is told, not flooded.
+    if (text === announced || (status === "running" && announcedAt > Date.now() - 5000)) return;
+    announced = text;
+    announcedAt = Date.now();
+    setText(said, text);
+  };
+
+  const draw = (): void => {
+    const { snapshot, state, problem } = source;
+    const status = statusOf(source);
+    setAttribute(root, "data-sse-status", status);
+    setAttribute(root, "data-sse-seq", snapshot.seq);
+    header.update(snapshot, state === "connecting" && !snapshot.seq ? "connecting" : status, Date.now() / 1000);
+    PARTS.forEach(([needed, make], index) => {
+      let part = parts[index];
+      if (!part && needed(snapshot)) {
+        parts[index] = part = make();
+        const next = parts.slice(index + 1).find((other) => other !== null);
+        body.insertBefore(part.element, next?.element ?? null);
+      }
+      part?.update(snapshot);
+    });
+    outcome.update(snapshot, state === "failed" ? problem : null);
+    announce(snapshot, status);
+  };
+
+  // At most once a frame. A hidden tab has no frames, and needs none: it draws what has come when it is shown.
+  let frame = 0;
+  const drawSoon = (): void => {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      draw();
+    });
+  };
+  const clock = setInterval(() => {
+    if (source.snapshot.status === "running") drawSoon();
+    else clearInterval(clock);
+  }, 1000);
+  const unsubscribe = source.subscribe(drawSoon);
+  draw();
+
+  return () => {
+    unsubscribe();
+    clearInterval(clock);
+    cancelAnimationFrame(frame);
+    for (const part of parts) part?.dispose?.();
+    root.remove();
+  };
+}
+
+function statusOf({ snapshot, state }: StreamSource): string {
+  if (snapshot.status !== "running") return snapshot.status;
+  if (state === "failed") return "error";
+  return state === "reconnecting" ? "reconnecting" : "running";
+}

@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  plugins: [
+    {
+      // As the bundler does: a stylesheet is its text.
+      name: "css-as-text",
+      enforce: "pre",
+      transform(code, id) {
+        return id.endsWith(".css") ? { code: `export default ${JSON.stringify(code)}`, map: null } : undefined;
+      },
+    },
+  ],
+  test: { include: ["src/**/*.test.ts"], environment: "node", css: true },
+});
