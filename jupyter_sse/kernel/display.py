@@ -151,17 +151,19 @@ class NotebookView:
         }
 
     def _go_live(self) -> None:
-        with self._lock:
-            if self._ended:
-                return
-            assert self._make is not None
-            transport = "server" if self._producer.remote and not _in_vscode() else "comm"
-            self._widget = self._make(stream=self._producer.id, transport=transport)
-            self._widget.on_msg(self._asked)
-            data, metadata = self._widget._repr_mimebundle_()
-            self._output.publish({**data, **self._live()}, metadata, update=True)
-        if transport == "comm":
-            self._producer.listen(self._feed, self._reset)
+        try:
+            with self._lock:
+                if self._ended:
+                    return
+                transport = "server" if self._producer.remote and not _in_vscode() else "comm"
+                self._widget = self._make(stream=self._producer.id, transport=transport)
+                self._widget.on_msg(self._asked)
+                data, metadata = self._widget._repr_mimebundle_()
+                self._output.publish({**data, **self._live()}, metadata, update=True)
+            if transport == "comm":
+                self._producer.listen(self._feed, self._reset)
+        except Exception as error:
+            _complain(error)
 
     def _asked(self, widget: Any, content: Any, buffers: Any) -> None:
         """A message from the page."""
@@ -194,6 +196,7 @@ class NotebookView:
             widget, self._widget = self._widget, None
             self._output.publish(final_bundle(snapshot), update=True)
         if widget is not None:
+            widget.layout.close()
             widget.close()
 
 
