@@ -1,0 +1,140 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Multiplex } from "./multiplex";
+
+const encoder = new TextEncoder();
+
+/** A server of one multiplexed connection at a time, and a record of what was asked. */
+class Server {
+  requests: { path: string; body: Record<string, unknown> }[] = [];
+  connections = 0;
+  #out: ReadableStreamDefaultController<Uint8Array> | null = null;
+  status = 200;
+
+  fetch = ((url: string, init: RequestInit): Promise<Response> => {
+    const path = url.replace("http://s/jupyter-sse/", "");
+    this.requests.push({ path, body: JSON.parse(String(init.body)) as Record<string, unknown> });
+    if (this.status !== 200) return Promise.resolve(new Response('{"message":"no","code":"no"}', { status: this.status }));
+    if (path !== "events") return Promise.resolve(new Response(null, { status: path.includes("cancel") ? 202 : 204 }));
+    this.connections += 1;
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.#out = controller;
+        init.signal?.addEventListener("abort", () => {
+          try {
+            controller.error(new DOMException("aborted", "AbortError"));
+          } catch {
+            // already over
+          }
+        });
+      },
+    });
+    this.send("hello", { ts: 1, stream: null, v: 1, connection: `c${this.connections}` });
+    return Promise.resolve(new Response(body));
+  }) as typeof fetch;
+
+  send(type: string, fields: object, id = ""): void {
+    this.#out?.enqueue(encoder.encode(`${id && `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`));
+  }
+
+  cut(): void {
+    this.#out?.error(new TypeError("network error"));
+  }
+}
+
+let server: Server;
+let page: Multiplex;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  server = new Server();
+  vi.stubGlobal("fetch", server.fetch);
+  page = new Multiplex({ baseUrl: "http://s/", token: "t" });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(20);
+
+test("streams that appear together share one request, later ones are added to it", async () => {
+  const a = page.source("a");
+  const b = page.source("b");
+  a.subscribe(() => undefined);
+  b.subscribe(() => undefined);
+  await settle();
+  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: -1, b: -1 } } }]);
+  server.send("delta", { text: "hi" }, "a:1");
+  server.send("delta", { text: "yo" }, "b:1");
+  page.source("c").subscribe(() => undefined);
+  await settle();
+  expect(a.snapshot.text).toBe("hi");
+  expect(b.snapshot.text).toBe("yo");
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: { c: -1 }, remove: [] } });
+  expect(server.connections).toBe(1);
+});
+
+test("a cut connection resumes each stream after its own cursor, and repeats nothing", async () => {
+  const a = page.source("a");
+  const states: string[] = [];
+  a.subscribe(() => states.push(a.state));
+  page.source("b").subscribe(() => undefined);
+  await settle();
+  server.send("delta", { text: "one " }, "a:1");
+  await settle();
+  server.cut();
+  await vi.advanceTimersByTimeAsync(1500);
+  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { a: 1, b: -1 } } });
+  server.send("delta", { text: "one " }, "a:1");
+  server.send("delta", { text: "two" }, "a:2");
+  await settle();
+  expect(a.snapshot.text).toBe("one two");
+  expect(states).toContain("reconnecting");
+  expect(a.state).toBe("open");
+});
+
+test("a finished stream is no longer asked for, and an idle connection closes", async () => {
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await settle();
+  server.send("done", { reason: "stop" }, "a:1");
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(a.snapshot.status).toBe("done");
+  page.source("b").subscribe(() => undefined);
+  await settle();
+  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { b: -1 } } });
+  expect(server.connections).toBe(2);
+});
+
+test("two views of a stream share its state; when the last goes it is let go", async () => {
+  const leave = [page.source("a").subscribe(() => undefined), page.source("a").subscribe(() => undefined)];
+  page.source("b").subscribe(() => undefined);
+  await settle();
+  leave[0]?.();
+  await settle();
+  expect(server.requests).toHaveLength(1);
+  leave[1]?.();
+  await settle();
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: {}, remove: ["a"] } });
+});
+
+test("a reset replaces the state; an error with seq 0 is about the stream and not in it", async () => {
+  const a = page.source("a");
+  const b = page.source("b");
+  a.subscribe(() => undefined);
+  b.subscribe(() => undefined);
+  await settle();
+  server.send("reset", { reason: "snapshot", seq: 7, snapshot: { ...a.snapshot, seq: 7, text: "seven" } }, "a:7");
+  server.send("error", { message: "There is no such stream.", code: "not_found", retryable: false }, "b:0");
+  await settle();
+  expect([a.snapshot.text, a.snapshot.seq, a.state]).toEqual(["seven", 7, "open"]);
+  expect([b.state, b.problem?.code, b.snapshot.status]).toEqual(["failed", "not_found", "running"]);
+});
+
+test("a refusal fails every stream with its reason", async () => {
+  server.status = 403;
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await settle();
+  expect([a.state, a.problem?.status]).toEqual(["failed", 403]);
+});
