@@ -35,13 +35,18 @@ def number(value: Any, what: str) -> int | float:
     """
     try:
         exact = operator.index(value)
-        return exact if abs(exact) < 1 << 53 else float(exact)
+        if abs(exact) < 1 << 53:
+            return exact
     except TypeError:
         pass
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
         result = float(value)
     except TypeError:
         raise TypeError(f"{what} must be a number, not {type(value).__name__}") from None
+    except OverflowError:
+        result = math.inf
     if not math.isfinite(result):
         raise ValueError(f"{what} must be a finite number, not {result}")
     return result
