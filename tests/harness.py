@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import httpx
 import pytest
 
 SECONDS = 60.0
+REPOSITORY = Path(__file__).parent.parent
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
@@ -32,7 +35,9 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = SECONDS) 
 
 
 class JupyterServer:
-    """A jupyter_server in a process of its own, with the extension as it was installed; token and XSRF are on.
+    """A jupyter_server in a process of its own; token and XSRF are on.
+
+    The extension is enabled by what was installed, or, from a checkout on PYTHONPATH, by the file that would be.
 
     home : everything it stores; another server on the same one goes on where this one stopped.
     app : the module to run, `jupyter_server`, `jupyterlab` or `notebook`.
@@ -46,6 +51,10 @@ class JupyterServer:
         self.token = secrets.token_hex(16)
         self.notebooks = home / "notebooks"
         self.notebooks.mkdir(parents=True, exist_ok=True)
+        if not _is_installed():
+            folder = home / "config" / "jupyter_server_config.d"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / "jupyter-config" / "jupyter_sse.json", folder)
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -70,7 +79,7 @@ class JupyterServer:
         for name in ("DATA", "RUNTIME", "CONFIG"):
             env[f"JUPYTER_{name}_DIR"] = str(self.home / name.lower())
         # The machine's own settings of IPython and Jupyter must not decide what is tested.
-        return env | {"IPYTHONDIR": str(self.home / "ipython"), "JUPYTER_TOKEN": self.token, "HOME": str(self.home)}
+        return env | {"JUPYTERLAB_SETTINGS_DIR": str(self.home / "lab-settings"), "IPYTHONDIR": str(self.home / "ipython"), "JUPYTER_TOKEN": self.token, "HOME": str(self.home)}
 
     def start(self) -> JupyterServer:
         command = [
@@ -119,6 +128,14 @@ class JupyterServer:
 
     def append(self, stream: str, *lines: str) -> httpx.Response:
         return self.request("POST", f"streams/{stream}/events", content="\n".join(lines).encode())
+
+
+def _is_installed() -> bool:
+    try:
+        distribution("jupyter-sse")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _free_port() -> int:
