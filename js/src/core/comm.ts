@@ -16,6 +16,7 @@ type FromKernel =
 /** Listens from the moment it is made: a kernel that is busy sends, but does not hear. */
 export class CommStore extends StreamStore {
   #model: CommModel;
+  #asked = false; // a busy kernel answers late: asking it again would only have it answer twice
 
   constructor(stream: string, model: CommModel) {
     super(stream);
@@ -25,6 +26,8 @@ export class CommStore extends StreamStore {
 
   /** Ask the kernel for what is missing. */
   ready(): void {
+    if (this.#asked) return;
+    this.#asked = true;
     this.#model.send({ op: "ready", after: this.snapshot.seq || -1 });
   }
 
@@ -42,12 +45,14 @@ export class CommStore extends StreamStore {
 
   #take(message: FromKernel): void {
     if (message?.op === "reset") {
+      this.#asked = false;
       if (message.snapshot.seq >= this.snapshot.seq) this.reset(message.snapshot);
     } else if (message?.op === "events") {
       if (message.seq > this.snapshot.seq + 1) {
         this.ready();
         return;
       }
+      this.#asked = false;
       message.events.forEach((event, index) => this.push(message.seq + index, event));
     } else {
       return;

@@ -26,7 +26,8 @@ function answer(parts: Part[], init: ResponseInit = {}): (signal: AbortSignal) =
         return undefined;
       },
     });
-    return new Response(init.status === 204 ? null : body, { status: 200, ...init });
+    const headers = { "Content-Type": "text/event-stream; charset=utf-8", ...(init.headers as object) };
+    return new Response(init.status === 204 ? null : body, { status: 200, ...init, headers });
   };
 }
 
@@ -46,7 +47,7 @@ function scripted(answers: ((signal: AbortSignal) => Response)[]): { fetch: type
   return { fetch: scriptedFetch, calls };
 }
 
-const frame = (id: number, event: object & { type: string }): string =>
+const frame = (id: number, event: { type: string; [field: string]: unknown }): string =>
   `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 const hello = `retry: 10\nevent: hello\ndata: {"type":"hello","ts":1,"stream":"s","v":1}\n\n`;
 const done = (id: number): string => frame(id, { type: "done", reason: "stop" });
@@ -81,7 +82,7 @@ afterEach(() => void vi.useRealTimers());
 describe("SSEConsumer", () => {
   test("reads a stream to its end, wherever the bytes are cut", async () => {
     const text = "مرحبا 👩‍👩‍👧‍👦 日本";
-    const bytes = new TextEncoder().encode(hello + frame(1, { type: "delta", text } as never) + done(2));
+    const bytes = new TextEncoder().encode(hello + frame(1, { type: "delta", text }) + done(2));
     for (let size = 1; size < 8; size += 1) {
       const parts: Uint8Array[] = [];
       for (let at = 0; at < bytes.length; at += size) parts.push(bytes.slice(at, at + size));
@@ -95,8 +96,8 @@ describe("SSEConsumer", () => {
 
   test("resumes after the last whole frame when the connection is cut in the middle of one", async () => {
     const { text, calls, states } = await consume([
-      answer([hello, frame(1, { type: "delta", text: "one " } as never), 'id: 2\nevent: delta\ndata: {"type":"del', "cut"]),
-      answer([hello, frame(2, { type: "delta", text: "two" } as never), done(3)]),
+      answer([hello, frame(1, { type: "delta", text: "one " }), 'id: 2\nevent: delta\ndata: {"type":"del', "cut"]),
+      answer([hello, frame(2, { type: "delta", text: "two" }), done(3)]),
     ]);
     expect(text).toBe("one two");
     expect(calls.map((call) => call.headers["Last-Event-ID"])).toEqual([undefined, "1"]);
@@ -134,7 +135,7 @@ describe("SSEConsumer", () => {
 
   test("an error event ends the stream", async () => {
     const { problems, calls } = await consume([
-      answer([hello, frame(1, { type: "error", message: "broken", code: "x", retryable: false } as never)]),
+      answer([hello, frame(1, { type: "error", message: "broken", code: "x", retryable: false })]),
     ]);
     expect(problems).toMatchObject([{ message: "broken", code: "x" }]);
     expect(calls).toHaveLength(1);
@@ -175,9 +176,61 @@ describe("SSEConsumer", () => {
     expect(calls).toHaveLength(1);
   });
 
+  test("a callback that throws costs nothing but itself", async () => {
+    const told = vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const { completed, calls } = await consume([answer([hello, frame(1, { type: "delta", text: "a" }), done(2)])], {
+      onDelta: () => {
+        throw new Error("theirs");
+      },
+    });
+    expect([completed, calls.length, told.mock.calls.length]).toEqual([1, 1, 1]);
+    told.mockRestore();
+  });
+
+  test("an HTML page, as a login form is, is no event stream", async () => {
+    const { problems, calls } = await consume([answer(["<html>"], { headers: { "Content-Type": "text/html" } })]);
+    expect(problems).toMatchObject([{ code: "not_an_event_stream", retryable: false }]);
+    expect(calls).toHaveLength(1);
+  });
+
+  test("silence during a pause does not cut it short", async () => {
+    const { fetch, calls } = scripted([answer([], { status: 503, headers: { "Retry-After": "120" } }), answer([done(1)])]);
+    const connected = new SSEConsumer("/x", { fetch, heartbeatMs: 1000 }).connect();
+    await vi.advanceTimersByTimeAsync(119_000);
+    expect(calls).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(2000);
+    await connected;
+    expect(calls).toHaveLength(2);
+  });
+
+  test("close in a callback is the end: nothing more is told, and connect may follow at once", async () => {
+    const { fetch, calls } = scripted([
+      answer([hello + frame(1, { type: "delta", text: "a" }) + frame(2, { type: "delta", text: "b" })]),
+      answer([frame(2, { type: "delta", text: "b" }), done(3)]),
+    ]);
+    const seen: string[] = [];
+    const states: string[] = [];
+    let again: Promise<void> | null = null;
+    const consumer = new SSEConsumer("/x", {
+      fetch,
+      onState: (state) => states.push(state),
+      onDelta: (event) => {
+        seen.push(event.text);
+        if (again) return;
+        consumer.close();
+        again = consumer.connect();
+      },
+    });
+    await consumer.connect();
+    await again;
+    expect(seen).toEqual(["a", "b"]);
+    expect(calls.map((call) => call.headers["Last-Event-ID"])).toEqual([undefined, "1"]);
+    expect(states).toEqual(["connecting", "open", "connecting", "open", "closed"]);
+  });
+
   test("a frame that is not JSON, and a type it does not know, do no harm", async () => {
     const { text } = await consume([
-      answer([hello, "data: not json\n\n", frame(1, { type: "mood" }), frame(2, { type: "delta", text: "ok" } as never), done(3)]),
+      answer([hello, "data: not json\n\n", "data: null\n\n", frame(1, { type: "mood" }), frame(2, { type: "delta", text: "ok" }), done(3)]),
     ]);
     expect(text).toBe("ok");
   });

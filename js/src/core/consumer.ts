@@ -66,11 +66,11 @@ export class SSEConsumer {
   #options: SSEConsumerOptions;
   #retryMs: number;
   #failures = 0;
-  #running = false;
-  #abort: AbortController | null = null;
+  #run: AbortController | null = null; // from `connect` to `close`
+  #connection: AbortController | null = null; // while there is one, or an attempt at one
   #heard = 0;
-  #wake: (() => void) | null = null;
-  #watch: ReturnType<typeof setInterval> | undefined;
+  #wake: (() => void) | null = null; // ends the pause before the next attempt
+  #eager = false; // that pause is of our own making: the server did not ask for it
 
   constructor(url: string, options: SSEConsumerOptions = {}) {
     this.url = url;
@@ -82,67 +82,74 @@ export class SSEConsumer {
 
   /** Resolves when the stream has ended, was refused, or `close` was called. */
   async connect(): Promise<void> {
-    if (this.#running || this.#options.signal?.aborted) return;
-    this.#running = true;
-    this.#listen(true);
-    this.#state("connecting");
+    if (this.#run || this.#options.signal?.aborted) return;
+    const run = (this.#run = new AbortController());
+    const unlisten = this.#listen();
+    this.#failures = 0;
+    this.#tell(this.#options.onState, "connecting");
     try {
-      while (this.#running) {
+      while (!run.signal.aborted) {
         const delay = await this.#attempt();
-        if (!this.#running || delay === null) break;
+        if (run.signal.aborted || delay === null) break;
         this.#failures += 1;
         if (this.#failures > (this.#options.maxReconnects ?? Infinity)) {
           this.#fail({ message: "The connection was lost too often.", code: "connection_lost", retryable: true });
           break;
         }
-        this.#state("reconnecting");
-        await this.#pause(Math.max(delay, this.#backoff()));
+        this.#tell(this.#options.onState, "reconnecting");
+        await this.#pause(delay);
       }
     } finally {
-      this.#running = false;
-      this.#listen(false);
-      this.#state("closed");
+      unlisten();
+      if (this.#run === run) this.#run = null;
+      if (!this.#run) this.#tell(this.#options.onState, "closed");
     }
   }
 
   close(): void {
-    this.#running = false;
-    this.#abort?.abort();
-    this.#wake?.();
+    this.#run?.abort();
+    this.#run = null;
+    this.reconnect();
   }
 
-  /** Give the present connection up and open another one at once. */
+  /** Give the present connection up, or the wait for one, and open another. */
   reconnect(): void {
-    this.#failures = 0;
-    this.#abort?.abort();
+    this.#connection?.abort();
     this.#wake?.();
   }
 
   /** One connection. The least delay before the next in ms; null when there is to be none. */
   async #attempt(): Promise<number | null> {
-    const { method = "GET", body, headers, credentials = "same-origin" } = this.#options;
-    this.#abort = new AbortController();
+    const connection = (this.#connection = new AbortController());
     this.#heard = Date.now();
+    try {
+      const answer = await this.#request(connection.signal);
+      if (answer.status === 204) return null;
+      if (!answer.ok) return await this.#refused(answer);
+      return await this.#read(answer, connection.signal);
+    } catch {
+      return 0; // a network error, or the connection was given up
+    } finally {
+      connection.abort(); // a body that nobody reads holds one of the browser's six connections
+      if (this.#connection === connection) this.#connection = null;
+    }
+  }
+
+  #request(signal: AbortSignal): Promise<Response> {
+    const { method = "GET", body, headers, credentials = "same-origin" } = this.#options;
     const sent: Record<string, string> = {
       Accept: "text/event-stream",
       ...(typeof headers === "function" ? headers() : headers),
     };
     if (this.lastEventId && !this.#options.multiplexed) sent["Last-Event-ID"] = this.lastEventId;
-    try {
-      const answer = await (this.#options.fetch ?? fetch)(this.url, {
-        method,
-        headers: sent,
-        credentials,
-        cache: "no-store",
-        signal: this.#abort.signal,
-        ...(body === undefined ? {} : { body: typeof body === "function" ? body() : body }),
-      });
-      if (answer.status === 204) return null;
-      if (!answer.ok) return await this.#refused(answer);
-      return await this.#read(answer);
-    } catch {
-      return 0; // a network error, or `close` or `reconnect` was called
-    }
+    return (this.#options.fetch ?? fetch)(this.url, {
+      method,
+      headers: sent,
+      credentials,
+      cache: "no-store",
+      signal,
+      ...(body === undefined ? {} : { body: typeof body === "function" ? body() : body }),
+    });
   }
 
   async #refused(answer: Response): Promise<number | null> {
@@ -160,12 +167,21 @@ export class SSEConsumer {
     return null;
   }
 
-  async #read(answer: Response): Promise<number | null> {
+  async #read(answer: Response, signal: AbortSignal): Promise<number | null> {
     if (!answer.body) return 0;
+    if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+      this.#fail({
+        message: "The answer is not an event stream. Are you still signed in to the server?",
+        code: "not_an_event_stream",
+        retryable: false,
+        status: answer.status,
+      });
+      return null;
+    }
     let ended = false;
     const parser = createParser({
       onEvent: (message) => {
-        ended = this.#take(message) || ended;
+        if (!ended && !signal.aborted) ended = this.#take(message);
       },
       onRetry: (ms) => {
         this.#retryMs = ms;
@@ -173,88 +189,93 @@ export class SSEConsumer {
     });
     const decoder = new TextDecoder();
     const reader = answer.body.getReader();
-    this.#state("open");
-    while (this.#running) {
+    this.#tell(this.#options.onState, "open");
+    while (!signal.aborted) {
       const { done, value } = await reader.read();
       if (done) break;
       this.#heard = Date.now();
       this.#failures = 0;
       parser.feed(decoder.decode(value, { stream: true }));
-      if (ended) {
-        this.#abort?.abort();
-        return null;
-      }
+      if (ended) return null;
     }
     return 0;
   }
 
   /** True when the stream has ended. */
   #take(message: EventSourceMessage): boolean {
-    let event: AnyEvent;
+    let event: AnyEvent | null;
     try {
-      event = JSON.parse(message.data) as AnyEvent;
+      event = JSON.parse(message.data) as AnyEvent | null;
     } catch {
       return false;
     }
+    if (typeof event?.type !== "string") return false;
     const id = message.id ?? "";
     if (id) this.lastEventId = id;
     const options = this.#options;
-    options.onEvent?.(event, id);
-    if (event.type === "hello") options.onHello?.(event as HelloEvent);
-    else if (event.type === "start") options.onStart?.(event as StartEvent);
-    else if (event.type === "delta") options.onDelta?.(event as DeltaEvent);
-    else if (event.type === "progress") options.onProgress?.(event as ProgressEvent);
-    else if (event.type === "preview") options.onPreview?.(event as PreviewEvent);
+    this.#tell(options.onEvent, event, id);
+    if (event.type === "hello") this.#tell(options.onHello, event as HelloEvent);
+    else if (event.type === "start") this.#tell(options.onStart, event as StartEvent);
+    else if (event.type === "delta") this.#tell(options.onDelta, event as DeltaEvent);
+    else if (event.type === "progress") this.#tell(options.onProgress, event as ProgressEvent);
+    else if (event.type === "preview") this.#tell(options.onPreview, event as PreviewEvent);
     if (options.multiplexed) return false;
-    if (event.type === "done") options.onComplete?.(event as DoneEvent);
+    if (event.type === "done") this.#tell(options.onComplete, event as DoneEvent);
     else if (event.type === "error") this.#fail(event as unknown as Problem);
     return TERMINAL_TYPES.has(event.type);
   }
 
   #fail(problem: Problem): void {
-    this.#options.onError?.(problem);
+    this.#tell(this.#options.onError, problem);
   }
 
-  #state(state: ConnectionState): void {
-    this.#options.onState?.(state);
+  /** A callback that throws is told on the console; the stream goes on. */
+  #tell<T extends unknown[]>(callback: ((...values: T) => void) | undefined, ...values: T): void {
+    try {
+      callback?.(...values);
+    } catch (error) {
+      console.error("jupyter-sse: a callback failed", error);
+    }
   }
 
   /** Full jitter: clients that lost one server do not come back to it all at once. */
   #backoff(): number {
-    const ceiling = Math.min(this.#options.maxRetryMs ?? 30_000, this.#retryMs * 2 ** (this.#failures - 1));
-    return Math.random() * ceiling;
+    const most = Math.max(this.#options.maxRetryMs ?? 30_000, this.#retryMs);
+    return Math.random() * Math.min(most, this.#retryMs * 2 ** (this.#failures - 1));
   }
 
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+  /** Before the next attempt: the back-off, and at least what the server asked for, in ms. */
+  async #pause(atLeast: number): Promise<void> {
+    this.#eager = atLeast === 0;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.max(atLeast, this.#backoff()));
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
       };
     });
+    this.#wake = null;
   }
 
   // Hidden tabs get one timer a minute and a sleeping machine none, so that the timer alone is not enough: whatever
   // tells that the page is in use again has us look at once.
   #look = (): void => {
     const silence = Date.now() - this.#heard;
-    if (silence > 2.5 * (this.#options.heartbeatMs ?? 20_000)) this.reconnect();
+    if (silence > 2.5 * (this.#options.heartbeatMs ?? 20_000)) this.#connection?.abort();
   };
 
-  #online = (): void => {
-    this.#wake?.();
+  #return = (): void => {
+    if (this.#eager) this.#wake?.();
     this.#look();
   };
 
-  #listen(on: boolean): void {
-    clearInterval(this.#watch);
-    if (on) this.#watch = setInterval(this.#look, (this.#options.heartbeatMs ?? 20_000) / 2);
-    if (typeof window === "undefined") return;
-    const change = (on ? window.addEventListener : window.removeEventListener).bind(window);
-    change("online", this.#online);
-    change("pageshow", this.#look);
-    const changeDocument = (on ? document.addEventListener : document.removeEventListener).bind(document);
-    changeDocument("visibilitychange", this.#look);
+  #listen(): () => void {
+    const watch = setInterval(this.#look, (this.#options.heartbeatMs ?? 20_000) / 2);
+    const page = typeof window === "undefined" ? [] : ([[window, "online"], [window, "pageshow"], [document, "visibilitychange"]] as const);
+    for (const [target, name] of page) target.addEventListener(name, this.#return);
+    return () => {
+      clearInterval(watch);
+      for (const [target, name] of page) target.removeEventListener(name, this.#return);
+    };
   }
 }

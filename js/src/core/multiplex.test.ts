@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Multiplex } from "./multiplex";
+import { Multiplex, multiplexOf } from "./multiplex";
 
 const encoder = new TextEncoder();
 
@@ -29,7 +29,7 @@ class Server {
       },
     });
     this.send("hello", { ts: 1, stream: null, v: 1, connection: `c${this.connections}` });
-    return Promise.resolve(new Response(body));
+    return Promise.resolve(new Response(body, { headers: { "Content-Type": "text/event-stream" } }));
   }) as typeof fetch;
 
   send(type: string, fields: object, id = ""): void {
@@ -137,4 +137,70 @@ test("a refusal fails every stream with its reason", async () => {
   a.subscribe(() => undefined);
   await settle();
   expect([a.state, a.problem?.status]).toEqual(["failed", 403]);
+});
+
+test("a stream that ends does not hold up one that begins", async () => {
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  page.source("b").subscribe(() => undefined);
+  server.send("done", { reason: "stop" }, "a:1");
+  await settle();
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: { b: -1 }, remove: [] } });
+});
+
+test("changes are sent one after the other", async () => {
+  const leave = page.source("a").subscribe(() => undefined);
+  page.source("b").subscribe(() => undefined);
+  await settle();
+  let answerFirst: (answer: Response) => void = () => undefined;
+  const order: unknown[] = [];
+  vi.stubGlobal("fetch", (_url: string, init: RequestInit) => {
+    order.push(JSON.parse(String(init.body)));
+    return new Promise<Response>((resolve) => (answerFirst = resolve));
+  });
+  leave();
+  await settle();
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  expect(order).toEqual([{ add: {}, remove: ["a"] }]);
+  answerFirst(new Response(null, { status: 204 }));
+  await settle();
+  expect(order).toEqual([
+    { add: {}, remove: ["a"] },
+    { add: { a: -1 }, remove: [] },
+  ]);
+});
+
+test("a connection that the server no longer knows is replaced", async () => {
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await settle();
+  server.send("delta", { text: "one" }, "a:1");
+  await settle();
+  vi.stubGlobal("fetch", ((url: string, init: RequestInit) =>
+    url.endsWith("events/c1") ? Promise.resolve(new Response("{}", { status: 404 })) : server.fetch(url, init)) as typeof fetch);
+  page.source("b").subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(1500);
+  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { a: 1, b: -1 } } });
+});
+
+test("a failed stream can be asked for again", async () => {
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await settle();
+  server.send("error", { message: "There is no such stream.", code: "not_found", retryable: false }, "a:0");
+  await settle();
+  a.retry();
+  await settle();
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: { a: -1 }, remove: [] } });
+  server.send("delta", { text: "there" }, "a:1");
+  await settle();
+  expect([a.state, a.problem, a.snapshot.text]).toEqual(["open", null, "there"]);
+});
+
+test("copies of this module on one page share a server's connection", () => {
+  const config = { baseUrl: "http://shared/", token: "" };
+  expect(multiplexOf(config)).toBe(multiplexOf({ ...config }));
+  expect(multiplexOf({ ...config, baseUrl: "http://other/" })).not.toBe(multiplexOf(config));
+  expect((globalThis as Record<symbol, unknown>)[Symbol.for("jupyter-sse")]).toBeDefined();
 });

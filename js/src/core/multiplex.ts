@@ -14,6 +14,7 @@ export interface ServerConfig {
 
 const GATHER_MS = 5; // streams that appear together are asked for together
 const IDLE_MS = 1000; // how long the connection stays open when nobody watches
+const POST_MS = 15_000; // how long an answer to a POST is waited for
 
 /** The page's connection to a server; every copy of this module on the page shares it. */
 export function multiplexOf(config: ServerConfig): Multiplex {
@@ -56,6 +57,7 @@ export class Multiplex {
   #connection: string | null = null;
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
   #gather: ReturnType<typeof setTimeout> | undefined;
+  #settling = Promise.resolve(); // one change at a time: an `add` must not overtake the `remove` before it
 
   constructor(config: ServerConfig) {
     this.config = config;
@@ -71,13 +73,13 @@ export class Multiplex {
     if (store.snapshot.status !== "running") return;
     this.#following.set(store.stream, store);
     if (store.state === "failed") store.setState("connecting");
-    this.#settleSoon(GATHER_MS);
+    this.#settleSoon();
   }
 
   leave(store: ServerStore): void {
     this.#following.delete(store.stream);
     if (store.snapshot.status !== "running") this.#stores.delete(store.stream);
-    this.#settleSoon(this.#following.size ? GATHER_MS : IDLE_MS);
+    this.#settleSoon();
   }
 
   async cancel(stream: string): Promise<CancelAnswer> {
@@ -90,9 +92,12 @@ export class Multiplex {
     }
   }
 
-  #settleSoon(ms: number): void {
+  #settleSoon(): void {
     clearTimeout(this.#gather);
-    this.#gather = setTimeout(() => void this.#settle(), ms);
+    this.#gather = setTimeout(
+      () => (this.#settling = this.#settling.then(() => this.#settle())),
+      this.#following.size ? GATHER_MS : IDLE_MS,
+    );
   }
 
   /** Bring what the server sends in line with what is followed. */
@@ -105,19 +110,20 @@ export class Multiplex {
       this.#open();
       return;
     }
-    if (!this.#connection) return; // settled again when hello comes
+    const connection = this.#connection;
+    if (!connection) return; // settled again when hello comes
     const add: Record<string, number> = {};
     for (const [stream, store] of this.#following) if (!this.#asked.has(stream)) add[stream] = store.after;
     const remove = [...this.#asked].filter((stream) => !this.#following.has(stream));
     if (!Object.keys(add).length && !remove.length) return;
     for (const stream of Object.keys(add)) this.#asked.add(stream);
     for (const stream of remove) this.#asked.delete(stream);
-    try {
-      const answer = await this.#post(`events/${this.#connection}`, { add, remove });
-      if (!answer.ok) this.#consumer?.reconnect();
-    } catch {
-      this.#consumer?.reconnect();
-    }
+    const taken = await this.#post(`events/${connection}`, { add, remove }).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    // A new connection asks for everything that is followed.
+    if (!taken && this.#connection === connection) this.#consumer?.reconnect();
   }
 
   #open(): void {
@@ -134,11 +140,12 @@ export class Multiplex {
       },
       onHello: (hello: HelloEvent) => {
         this.#connection = hello.connection ?? null;
-        this.#settleSoon(0);
+        this.#settleSoon();
       },
       onEvent: (event, id) => this.#take(event, id),
       onState: (state) => {
         if (state === "closed") return;
+        if (state === "reconnecting") this.#connection = null;
         for (const store of this.#following.values()) store.setState(state);
       },
       onError: (problem) => this.#failed(problem),
@@ -185,7 +192,7 @@ export class Multiplex {
     if (TERMINAL_TYPES.has(event.type) || (event.type === "reset" && store.snapshot.status !== "running")) {
       this.#following.delete(store.stream);
       this.#asked.delete(store.stream);
-      this.#settleSoon(IDLE_MS);
+      this.#settleSoon();
     }
   }
 
@@ -203,6 +210,7 @@ export class Multiplex {
       headers: this.#headers(),
       credentials: "same-origin",
       body: JSON.stringify(body),
+      signal: AbortSignal.timeout(POST_MS),
     });
   }
 }

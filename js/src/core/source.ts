@@ -21,6 +21,8 @@ export interface StreamSource {
   /** Called after every change, at most once a task. Returns how to stop it. */
   subscribe(listener: () => void): () => void;
   cancel(): Promise<CancelAnswer>;
+  /** After a failure: try again. */
+  retry(): void;
 }
 
 const FOLD_AT = 1000; // events to hold before they are folded though nobody has asked: a hidden tab asks for nothing
@@ -58,6 +60,10 @@ export abstract class StreamStore implements StreamSource {
     return () => {
       if (this.#listeners.delete(listener) && !this.#listeners.size) this.watched(false);
     };
+  }
+
+  retry(): void {
+    if (this.#listeners.size) this.watched(true);
   }
 
   push(seq: number, event: StreamEvent | UnknownEvent): void {

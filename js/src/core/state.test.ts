@@ -43,3 +43,11 @@ describe.each(vectors)("$name", ({ name, events, frames, snapshot }) => {
     }
   });
 });
+
+test("a field that is null is as one that is left out", () => {
+  const bars = fold(emptySnapshot("s"), [
+    [1, { type: "progress", bar: "b", n: 1, total: 9, unit: "it" }],
+    [2, { type: "progress", bar: "b", n: 2, total: null, unit: null, rate: null } as never],
+  ]).bars;
+  expect(bars).toEqual([{ type: "progress", bar: "b", n: 2, total: 9, unit: "it" }]);
+});

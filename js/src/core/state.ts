@@ -58,10 +58,18 @@ export function fold(snapshot: Snapshot, events: Iterable<NumberedEvent>): Snaps
   for (const [seq, event] of events) {
     if (seq <= next.seq || next.status !== "running") continue;
     next.seq = seq;
-    const known = event as StreamEvent;
+    const known = withoutNulls(event as StreamEvent);
     if (apply(next, known) && known.ts !== undefined) next.updated = known.ts;
   }
   return next;
+}
+
+/** A field that is null says no more than one that is left out. */
+function withoutNulls(event: StreamEvent): StreamEvent {
+  const values = Object.entries(event);
+  return values.some(([, value]) => value === null)
+    ? (Object.fromEntries(values.filter(([, value]) => value !== null)) as unknown as StreamEvent)
+    : event;
 }
 
 /** False for a type this version does not know. */
