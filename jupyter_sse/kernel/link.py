@@ -179,6 +179,7 @@ class Link:
                 time.sleep(0.005)
         finally:
             self._dialled = False
+            self._control.put(None)
 
     def flush(self, timeout: float) -> bool:
         """Wait until the server has everything; False if it does not in time."""
@@ -542,7 +543,7 @@ class Link:
     def _closed(self, connection: websocket.Connection | None, problem: Exception | None = None) -> None:
         if problem is not None:
             self.problem = problem
-        if isinstance(problem, RefusedError):
+        if isinstance(problem, RefusedError) and not self._dialled:
             self._warn(
                 "refused", f"jupyter_sse: {problem} Until that is put right, streams are shown in this process only."
             )
@@ -592,7 +593,8 @@ class Link:
 def tell(message: str) -> None:
     """Warn the user, from any thread, without ever failing."""
     try:
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        # There is no line of the user's to point at.
+        warnings.warn_explicit(message, RuntimeWarning, "<jupyter_sse>", 0, module="jupyter_sse")
     except Exception:  # warnings are errors here; this thread's work is not what should fail
         print(message, file=sys.stderr)
 

@@ -18,13 +18,17 @@ REASONING = 64 << 10
 LINE = 2000
 PREVIEW_BYTES = 4 << 20
 VALUE = 64 << 10
-"""Bounds of a saved output: characters of the answer, of the thinking, of a log line; bytes of all previews and of a result."""
+"""Bounds of a saved output: characters of the answer, of the thinking, of a line; bytes of previews and of a result."""
 SHOWN_LINES = 200
 BAR = 10
 
 _STATUS = {"running": "running", "done": "done", "error": "failed", "cancelled": "cancelled"}
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&])")
+_FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
+_MATH = re.compile(r"\$\$|\\\[|\\begin\{")
+_TAG = re.compile(r"<(?!https?://[^\s<>`]*>)(?=[A-Za-z/!?])")
+# A link, a table's cell or a formula may end in the middle of what looks like a code span.
+_CODE_OR_TAG = re.compile(r"(?<!`)(`+)(?!`)[^`|\[\]$]+(?<!`)\1(?!`)|" + _TAG.pattern)
 
 
 def bounded(snapshot: Snapshot) -> Snapshot:
@@ -194,7 +198,7 @@ def to_markdown(snapshot: Snapshot) -> str:
     title = f"**{_escaped(_line(snapshot.title))}** · " if snapshot.title and snapshot.title.strip() else ""
     parts = [f"{title}*{_escaped(headline(snapshot))}*"]
     if snapshot.text:
-        parts.append(_fences_closed(snapshot.text))
+        parts.append(_body(snapshot.text))
     bars, steps = _bars(snapshot), [_step(step) for step in snapshot.steps]
     for lines in (bars, steps, _log(snapshot.log.lines, snapshot.log.count)):
         if lines:
@@ -231,16 +235,31 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def _fences_closed(text: str) -> str:
-    """The text with its last code block closed: an answer may be cut in the middle of one."""
-    fence = ""
+def _body(text: str) -> str:
+    """An answer's Markdown with its HTML shown as text, and its last code block closed.
+
+    nbconvert passes raw HTML on, and an answer may have been told what to say by a page the model has read. Where it is
+    not certain that a renderer sees code, `<` is escaped: at worst code shows ``&lt;``, never the other way round.
+    """
+    lines: list[str] = []
+    fence, indent = "", 0
+    trusted = _MATH.search(text) is None  # nbconvert reads a fence inside of a formula as part of it
     for line in text.split("\n"):
         match = _FENCE.match(line)
-        if match is None:
+        if fence and line.strip() and len(line) - len(line.lstrip(" ")) < indent:
+            fence = ""  # it was in a list item, which has ended
+        if fence:
+            if match and match[2][0] == fence[0] and len(match[2]) >= len(fence) and not match[3].strip():
+                fence = ""
+            lines.append(line if trusted else _inert(line))
             continue
-        run, rest = match.groups()
-        if not fence:
-            fence = run if run[0] == "~" or "`" not in rest else ""
-        elif run[0] == fence[0] and len(run) >= len(fence) and not rest.strip():
-            fence = ""
-    return f"{text.rstrip()}\n{fence}" if fence else text
+        if match and not (match[2][0] == "`" and "`" in match[3]):
+            indent, fence = len(match[1]), match[2]
+        lines.append(_inert(line))
+    return "\n".join([*lines, " " * indent + fence] if fence else lines)
+
+
+def _inert(line: str) -> str:
+    if "\\`" in line or "://" in line:  # an escaped backtick, or one in a URL, begins no code
+        return _TAG.sub("&lt;", line)
+    return _CODE_OR_TAG.sub(lambda match: match[0] if match[0] != "<" else "&lt;", line)

@@ -1,0 +1,248 @@
+"""Final outputs: what a snapshot says as Markdown and as text, and what nbconvert makes of it."""
+
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import nbformat
+import pytest
+from nbconvert import HTMLExporter, MarkdownExporter
+
+from jupyter_sse.events import Error, Log, Preview, Progress, Step, Usage
+from jupyter_sse.kernel import markdown
+from jupyter_sse.kernel.display import MIME, final_bundle
+from jupyter_sse.kernel.markdown import bar_text, bounded, headline, to_markdown, to_text
+from jupyter_sse.state import LogTail, Snapshot
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nnot really").decode()
+
+# Each ends in a script if its surroundings are read in another way than they look.
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "text\n\n<div>\n```\n</div>\n<script>alert(1)</script>\n```",
+    "\\`<script>alert(1)</script>`",
+    "- ```\n<script>alert(1)</script>\n```",
+    "- a\n  ```\n<script>alert(1)</script>\n  ```",
+    "> ```\n<script>alert(1)</script>",
+    "para\n    ```\n<script>alert(1)</script>",
+    "``` `\n<script>alert(1)</script>",
+    "$$\n```\n$$\n<script>alert(1)</script>",
+    "\\begin{a}\n```\n\\end{a}\n<script>alert(1)</script>",
+    "$`$ <script>alert(1)</script> $`$",
+    "[`](x) <script>alert(1)</script> [`](y)",
+    "|a|b|c|\n|-|-|-|\n|`|<script>alert(1)</script>|`|",
+    "- ` a\n- <script>alert(1)</script> `",
+    "``<script>alert(1)</script>`",
+    "`<script>alert(1)</script>",
+    "<https://x`y><script>alert(1)</script>`",
+    "http://x`y <script>alert(1)</script> `",
+    "www.x.y/` <script>alert(1)</script> `",
+    "*a ` b* <script>alert(1)</script> `",
+    "<!-- ` --><script>alert(1)</script>`",
+    "~~~ `\n~~~\n<script>alert(1)</script>",
+    "```\n ```x\n```\n<script>alert(1)</script>",
+    "[a]: <x`> '`'\n<script>alert(1)</script> `",
+    "# `\n<script>alert(1)</script>`",
+    "&lt;script&gt; <ScRiPt/x>alert(1)</ScRiPt>",
+]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+        self.found += [name for name, _ in attrs if name.startswith("on")]
+
+
+def notebook(snapshot: Snapshot) -> Any:
+    output = nbformat.v4.new_output("display_data", data=final_bundle(snapshot))
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
+
+
+def full() -> Snapshot:
+    return Snapshot(
+        stream="s",
+        seq=20,
+        status="done",
+        kind="task",
+        title="Train *it*",
+        text="# Answer\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1 < 2\n```\n",
+        bars=[
+            Progress(bar="main", n=40, total=50, rate=12.3, eta=1.0, unit="it"),
+            Progress(bar="Batch", n=7, parent="main", message="loss 0.5"),
+        ],
+        steps=[Step(step=1, of=2, message="Reading"), Step(step=2, of=2, message="Writing")],
+        log=LogTail(lines=[Log(text="line with ``` in it"), Log(text="last")], count=300),
+        previews=[
+            Preview(mime="image/png", data=PNG, alt="a plot]"),
+            Preview(mime="image/png", url="https://x.test/a.png"),
+        ],
+        usage=Usage(input_tokens=3, output_tokens=4),
+        result="https://x.test/result",
+        started=100.0,
+        ended=112.34,
+    )
+
+
+def test_markdown_has_it_all() -> None:
+    assert to_markdown(bounded(full())) == "\n\n".join(
+        [
+            "**Train \\*it\\*** · *done · 12.3 s · 3 \\+ 4 tokens*",
+            "# Answer\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1 < 2\n```\n",
+            "```text\n████████░░ 80 % · 40/50 · 12.3 it/s\n  Batch: 7 · loss 0.5\n```",
+            "```text\n[1/2] Reading\n[2/2] Writing\n```",
+            "````text\n… (298 lines before)\nline with ``` in it\nlast\n````",
+            f"![a plot\\]](<data:image/png;base64,{PNG}>)",
+            "![picture](<https://x.test/a.png>)",
+            "Result: <https://x.test/result>",
+        ]
+    )
+
+
+def test_text_has_it_all() -> None:
+    text = to_text(full())
+    for part in (
+        "Train *it*: done · 12.3 s",
+        "# Answer",
+        "80 %",
+        "[2/2] Writing",
+        "last",
+        "Result: https://x.test/result",
+    ):
+        assert part in text
+
+
+def test_nbconvert_to_html_and_markdown_show_it() -> None:
+    html, _ = HTMLExporter().from_notebook_node(notebook(full()))
+    for part in (
+        "<h1",
+        "Answer",
+        "80 %",
+        "40/50",
+        "[2/2] Writing",
+        "line with ``` in it",
+        f"data:image/png;base64,{PNG}",
+    ):
+        assert part in html
+    exported, _ = MarkdownExporter().from_notebook_node(notebook(full()))
+    for part in ("# Answer", "████████░░ 80 %", "[2/2] Writing", f"data:image/png;base64,{PNG}"):
+        assert part in exported
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_html_in_an_answer_is_text_for_nbconvert(attack: str) -> None:
+    def tags(text: str) -> list[str]:
+        html, _ = HTMLExporter(template_name="basic").from_notebook_node(
+            notebook(Snapshot(stream="s", status="done", text=text, log=LogTail(lines=[Log(text="after")], count=1)))
+        )
+        parser = Tags()
+        parser.feed(html)
+        return parser.found
+
+    assert not {"script", "img", "onerror", "onload"} & (set(tags(attack)) - set(tags("plain")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`a < b` and `List<int>` and 1 < 2, x<3",
+        "```cpp\n#include <vector>\n```\n\n~~~\n<b>\n~~~",
+        "<https://example.org/a?b=c>",
+        "| a | b |\n|---|---|\n| `x` | 2 |",
+        "Mathe: $a<1$ und $$b < c$$",
+    ],
+)
+def test_ordinary_markdown_is_left_alone(text: str) -> None:
+    assert markdown._body(text) == text
+
+
+def test_a_code_block_that_was_cut_is_closed() -> None:
+    text = to_markdown(Snapshot(status="cancelled", text="Look:\n\n````py\nx = `a`\n```\n", error=None, result="r"))
+    assert text.endswith("```\n\n````\n\n**Result:** r")
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (Snapshot(), "running"),
+        (Snapshot(status="done", reason="stop"), "done"),
+        (Snapshot(status="done", reason="length"), "done: cut off at the length limit"),
+        (Snapshot(status="done", reason="closed"), "stopped early"),
+        (Snapshot(status="cancelled", started=0.0, ended=75.0), "cancelled · 1:15"),
+        (Snapshot(status="error", started=0.0, ended=7265.0), "failed · 2:01:05"),
+    ],
+)
+def test_headline(snapshot: Snapshot, words: str) -> None:
+    assert headline(snapshot) == words
+
+
+@pytest.mark.parametrize(
+    ("bar", "text"),
+    [
+        (Progress(n=0, total=0), "██████████ 100 % · 0/0"),
+        (Progress(n=3), "3"),
+        (Progress(n=3, unit="files", rate=0.5), "3 files · 0.5 files/s"),
+        (Progress(n=12, total=10), "██████████ 100 % · 12/10"),
+        (Progress(n=-1, total=10), "░░░░░░░░░░ 0 % · -1/10"),
+        (Progress(n=0.5, total=2, eta=61), "██░░░░░░░░ 25 % · 0.5/2 · 1:01 left"),
+        (Progress(n=1, total=2, message="a\nb"), "█████░░░░░ 50 % · 1/2 · a b"),
+    ],
+)
+def test_bars(bar: Progress, text: str) -> None:
+    assert bar_text(bar) == text
+
+
+def test_bars_whose_parents_go_round_in_a_ring() -> None:
+    text = to_text(Snapshot(bars=[Progress(bar="a", n=1, parent="b"), Progress(bar="b", n=2, parent="a")]))
+    assert "a: 1" in text
+    assert "b: 2" in text
+
+
+def test_a_cancelled_bar_stays_where_it_was() -> None:
+    text = to_markdown(Snapshot(status="cancelled", bars=[Progress(n=4, total=10, eta=6.0)]))
+    assert "████░░░░░░ 40 % · 4/10" in text
+    assert "left" not in text
+
+
+def test_an_error_and_a_result_of_several_lines() -> None:
+    text = to_markdown(Snapshot(status="error", error=Error(message="ValueError: a*b\n```"), result="x\ny"))
+    assert "**Result:**\n\n```text\nx\ny\n```" in text
+    assert "**Error:**\n\n````text\nValueError: a*b\n```\n````" in text
+
+
+def test_a_saved_output_is_bounded() -> None:
+    big = Snapshot(
+        stream="s",
+        text="x" * 5_000_000,
+        reasoning="y" * 1_000_000,
+        log=LogTail(lines=[Log(text="z" * 100_000)] * 200, count=200),
+        previews=[Preview(mime="image/png", data="A" * 1_000_000)] * 20,
+        result={"rows": list(range(100_000))},
+        error=Error(message="e" * 100_000),
+    )
+    bundle = final_bundle(big)
+    assert len(msgspec.json.encode(bundle)) < 12 << 20
+    assert "more characters)" in bundle["text/markdown"]
+    assert bundle[MIME]["snapshot"]["result"].startswith("(left out:")
+
+
+def test_text_that_utf8_cannot_carry() -> None:
+    odd = Snapshot(
+        stream="s",
+        title="t\ud800",
+        text="a\ud800b",
+        log=LogTail(lines=[Log(text="\udfff")], count=1),
+        bars=[Progress(bar="\ud801", n=1, message="\ud802")],
+        steps=[Step(step=1, message="\ud803")],
+        result="\ud804",
+        error=Error(message="\ud805"),
+    )
+    for text in msgspec.json.decode(msgspec.json.encode(final_bundle(odd))).values():
+        assert text
