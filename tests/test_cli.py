@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,8 +20,6 @@ import jupyter_sse
 from jupyter_sse import cli
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness import JupyterServer
 
 
@@ -122,10 +121,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest
 @pytest.mark.timeout(120)
 def test_the_demo_opens_jupyterlab_on_the_quickstart(server: JupyterServer, tmp_path: Path) -> None:
     """Through `jupyter sse` where the package is installed, so that the script is found as users' shells find it."""
-    script = shutil.which("jupyter-sse", path=os.path.dirname(sys.executable))
+    scripts = str(Path(sys.executable).parent)
+    script = shutil.which("jupyter-sse", path=scripts)
     command = [sys.executable, "-m", "jupyter", "sse"] if script else [sys.executable, "-m", "jupyter_sse.cli"]
     output = tmp_path / "output"
-    env = server.env() | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
+    env = server.env() | {"PATH": scripts + os.pathsep + os.environ["PATH"]}
     with output.open("wb") as log:
         lab = subprocess.Popen([*command, "demo", "--no-browser"], cwd=tmp_path, env=env, stdout=log, stderr=log)
 

@@ -96,7 +96,23 @@ def test_an_event_from_outside_gets_the_canonical_form(
 
 def test_every_type_has_its_struct() -> None:
     assert sorted(EVENT_TYPES) == sorted(
-        "hello start delta reasoning tool progress step log preview audio usage done error reset ping".split()
+        [
+            "hello",
+            "start",
+            "delta",
+            "reasoning",
+            "tool",
+            "progress",
+            "step",
+            "log",
+            "preview",
+            "audio",
+            "usage",
+            "done",
+            "error",
+            "reset",
+            "ping",
+        ]
     )
     assert set(EVENT_TYPES) >= TERMINAL_TYPES | CONNECTION_TYPES
     for name, struct in EVENT_TYPES.items():

@@ -16,8 +16,8 @@ PUBLIC = {
     "jupyter_sse.state": ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Status", "fold"],
     "jupyter_sse.events": [
         "CONNECTION_TYPES", "EVENT_TYPES", "TERMINAL_TYPES", "Audio", "Delta", "Done", "Error", "Event", "EventError",
-        "Hello", "Log", "Origin", "Ping", "Preview", "Progress", "Reasoning", "Reset", "Start", "Step", "Tool", "Unknown",
-        "Usage", "canonical", "decode", "encode", "event_from", "type_of",
+        "Hello", "Log", "Origin", "Ping", "Preview", "Progress", "Reasoning", "Reset", "Start", "Step", "Tool",
+        "Unknown", "Usage", "canonical", "decode", "encode", "event_from", "type_of",
     ],
 }  # fmt: skip
 MODULES = ["jupyter_sse", *(module.name for module in pkgutil.walk_packages(jupyter_sse.__path__, "jupyter_sse."))]

@@ -14,7 +14,9 @@ from jupyter_sse import sse
 from jupyter_sse.events import EVENT_TYPES, canonical, decode, encode, event_from, type_of
 from jupyter_sse.state import Snapshot, fold
 
-VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "wire" / "vectors.json").read_text(encoding="utf-8"))
+VECTORS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "wire" / "vectors.json").read_text(encoding="utf-8")
+)
 each = pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])
 
 
