@@ -1,0 +1,87 @@
+"""The embedded demo model: no model at all, and it says so. It streams a fixed answer, so that everything else can be
+seen working without a key or a network.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["answer"]
+
+WORD_SECONDS = 0.015
+QUESTION = 200
+
+_ARABIC = re.compile(r"[\u0600-\u06FF]")
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+_ENGLISH = """\
+**I am the demo model built into jupyter_sse, not a real language model.** Whatever you ask, I stream this text.
+You asked: {question}
+
+What you are looking at:
+
+1. the words come through the server's log, not through the notebook's messages;
+2. reload this page while I am writing: nothing is lost, and I go on where I was;
+3. press *Cancel*: it works although the cell is busy.
+
+| part | what it does |
+| --- | --- |
+| kernel | writes events, and never waits for the network |
+| server | keeps them, and serves them to every view |
+| browser | shows them, here or on your phone |
+
+To hear from a real model, set `OPENAI_API_KEY`, or for a local server such as Ollama or vLLM `OPENAI_BASE_URL`, and:
+
+```python
+from openai import OpenAI
+from jupyter_sse import stream
+
+messages = [{{"role": "user", "content": "Why is the sky blue?"}}]
+stream(OpenAI().chat.completions.create(model="gpt-5-mini", messages=messages, stream=True))
+```
+
+That is all I know.
+"""
+
+_ARABIC_TEXT = """\
+**أنا النموذج التجريبي المدمج في jupyter_sse، ولستُ نموذجًا لغويًا حقيقيًا.** مهما سألت، أبثّ لك هذا النص.
+سؤالك: {question}
+
+ما الذي تراه الآن:
+
+1. تمرّ الكلمات عبر سجلّ الخادم، لا عبر رسائل الدفتر؛
+2. أعد تحميل الصفحة وأنا أكتب: لن يضيع شيء، وسأكمل من حيث كنت؛
+3. اضغط زر *الإلغاء*: يعمل حتى والخلية مشغولة.
+
+| الجزء | ما يفعله |
+| --- | --- |
+| النواة | تكتب الأحداث ولا تنتظر الشبكة أبدًا |
+| الخادم | يحفظها ويقدّمها لكل عرض |
+| المتصفح | يعرضها هنا أو على هاتفك |
+
+لتسمع من نموذج حقيقي، عيّن `OPENAI_API_KEY`، أو لخادم محلي مثل Ollama أو vLLM عيّن `OPENAI_BASE_URL`، ثم:
+
+```python
+from openai import OpenAI
+from jupyter_sse import stream
+
+messages = [{{"role": "user", "content": "لماذا السماء زرقاء؟"}}]
+stream(OpenAI().chat.completions.create(model="gpt-5-mini", messages=messages, stream=True))
+```
+
+هذا كل ما أعرفه.
+"""
+
+
+def answer(question: str) -> Iterator[str]:
+    """A fixed answer in words, at the pace of a fast model; in Arabic to a question in Arabic."""
+    text = _ARABIC_TEXT if _ARABIC.search(question) else _ENGLISH
+    shown = " ".join(question.split())[:QUESTION].replace("`", "'") or "…"
+    for match in _WORD.finditer(text.format(question=f"`{shown}`")):
+        yield match[0]
+        time.sleep(WORD_SECONDS)

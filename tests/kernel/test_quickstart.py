@@ -1,0 +1,73 @@
+"""The example notebook and the demo model do what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from jupyter_sse import demo, stream
+from jupyter_sse.kernel.display import MIME
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "WORD_SECONDS", 0)
+
+
+def test_the_demo_model_says_what_it_is_and_how_to_get_a_real_one() -> None:
+    text = stream(demo.answer("What is `x`?\nTell me")).text
+    assert "not a real language model" in text
+    assert "`What is 'x'? Tell me`" in text
+    assert "OPENAI_BASE_URL" in text
+    assert "| kernel |" in text
+    assert "```python" in text
+    assert "\n1. " in text
+
+
+def test_the_demo_model_answers_in_arabic() -> None:
+    text = "".join(demo.answer("لماذا السماء زرقاء؟"))
+    assert "النموذج التجريبي" in text
+    assert "لماذا السماء زرقاء؟" in text
+
+
+def test_the_demo_model_streams_words() -> None:
+    pieces = list(demo.answer("x" * 1000))
+    assert len(pieces) > 100
+    assert max(map(len, pieces)) < 250
+    assert "".join(pieces).endswith("\n")
+
+
+def test_the_notebook_is_saved_without_outputs() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_streams_an_answer_and_trains_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    # The last parts wait for somebody to cancel them and to look.
+    last = next(index for index, cell in enumerate(notebook.cells) if "## 3." in cell.source)
+    notebook.cells = notebook.cells[:last]
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [
+        output.data
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "display_data" and MIME in output.data
+    ]
+    answer, training = (data[MIME]["snapshot"] for data in shown)
+    assert "not a real language model" in answer["text"]
+    assert training["status"] == "done"
+    assert training["result"] > 0.95
+    assert [bar["n"] for bar in training["bars"]] == [120, 32]
+    assert len(training["previews"]) == 1
+    losses = [float(line["text"].split()[3]) for line in training["log"]["lines"] if "loss" in line["text"]]
+    assert losses[-1] < losses[0] / 4
+    assert "![loss and border, epoch 120](<data:image/png;base64," in shown[1]["text/markdown"]
