@@ -55,10 +55,21 @@ export class Usage {
   }
 }
 
+/** What a code means to the reader, where the message alone does not say. */
+const MEANINGS: Record<string, string> = {
+  not_found: "It was never started on this server, or has been deleted since.",
+  gone: "It was deleted, or is older than what the server keeps.",
+};
+
 /** The result, or why there is none. */
 export class Outcome {
   readonly element = h("div", { class: "jsse-outcome", "data-sse-part": "result" });
   #drawn = "";
+  #retry: () => void;
+
+  constructor(retry: () => void) {
+    this.#retry = retry;
+  }
 
   update(snapshot: Snapshot, problem: Problem | null): void {
     const error = problem ?? snapshot.error;
@@ -72,12 +83,20 @@ export class Outcome {
           "div",
           { class: "jsse-error", role: "alert" },
           h("span", { class: "jsse-error-message", dir: "auto" }, error.message),
-          h("code", { class: "jsse-error-code" }, error.code),
+          !error.message.startsWith(error.code) && h("code", { class: "jsse-error-code" }, error.code),
+          MEANINGS[error.code] && h("span", { class: "jsse-muted" }, MEANINGS[error.code]),
+          problem && this.#button(),
         ),
       );
     } else if (snapshot.status !== "running" && snapshot.result !== null && snapshot.result !== undefined) {
       this.element.append(result(snapshot.result));
     }
+  }
+
+  #button(): HTMLElement {
+    const button = h("button", { type: "button", class: "jsse-button", "data-sse-action": "retry" }, "Try again");
+    button.addEventListener("click", this.#retry);
+    return button;
   }
 }
 

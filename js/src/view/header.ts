@@ -24,7 +24,8 @@ export class Header {
   #note = h("span", { class: "jsse-note" });
   #cancel = h("button", { type: "button", class: "jsse-button", "data-sse-action": "cancel" }, "Cancel");
   #source: StreamSource;
-  #asked = 0;
+  #asked = false;
+  #via: CancelAnswer["via"] | null = null;
 
   constructor(source: StreamSource) {
     this.#source = source;
@@ -43,8 +44,7 @@ export class Header {
   update(snapshot: Snapshot, status: string, now: number): void {
     setText(this.#title, snapshot.title ?? (snapshot.kind === "answer" ? (snapshot.model ?? "Answer") : ""));
     this.#title.hidden = !this.#title.textContent;
-    const word = status === "done" ? (REASONS[snapshot.reason ?? ""] ?? WORDS["done"]) : WORDS[status];
-    setText(this.#status, this.#asked && status === "running" ? "Cancelling" : (word ?? status));
+    setText(this.#status, this.#words(snapshot, status));
     const end = snapshot.ended ?? (snapshot.status === "running" ? now : snapshot.updated);
     setText(this.#time, snapshot.started !== null && end !== null ? duration(end - snapshot.started) : "");
     const stoppable = snapshot.cancellable && snapshot.status === "running" && status !== "error";
@@ -53,15 +53,24 @@ export class Header {
     setAttribute(this.#note, "hidden", !this.#note.textContent);
   }
 
+  #words(snapshot: Snapshot, status: string): string {
+    if (status === "running" && this.#asked) return "Cancelling…";
+    if (status === "cancelled" && this.#via === "interrupt") return "Cancelled, kernel interrupted";
+    if (status === "done") return REASONS[snapshot.reason ?? ""] ?? "Done";
+    return WORDS[status] ?? status;
+  }
+
   async #press(): Promise<void> {
-    this.#asked += 1;
-    setText(this.#status, "Cancelling");
+    this.#asked = true;
+    setText(this.#status, "Cancelling…");
     setText(this.#cancel, "Interrupt");
     this.#cancel.title = "It has been asked to stop. Press again to interrupt the kernel.";
     const answer: CancelAnswer = await this.#source.cancel();
+    this.#via = answer.via;
     if (answer.via === "failed") {
-      this.#asked = 0;
+      this.#asked = false;
       setText(this.#cancel, "Cancel");
+      this.#cancel.title = "";
     }
     setText(this.#note, answer.via === "ended" ? "" : answer.message);
     setAttribute(this.#note, "hidden", !this.#note.textContent);

@@ -38,7 +38,7 @@ const PARTS: [needed: (snapshot: Snapshot) => boolean, make: () => Part][] = [
 export function mount(el: HTMLElement, { source }: MountOptions): () => void {
   const root = h("div", { class: "jsse", "data-sse-stream": source.stream });
   const header = new Header(source);
-  const outcome = new Outcome();
+  const outcome = new Outcome(() => source.retry());
   const said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "jsse-body" });
   const parts: (Part | null)[] = PARTS.map(() => null);
@@ -64,7 +64,9 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
     const status = statusOf(source);
     setAttribute(root, "data-sse-status", status);
     setAttribute(root, "data-sse-seq", snapshot.seq);
-    header.update(snapshot, state === "connecting" && !snapshot.seq ? "connecting" : status, Date.now() / 1000);
+    const connecting = state === "connecting" && !snapshot.seq;
+    setAttribute(root, "data-connecting", connecting);
+    header.update(snapshot, connecting ? "connecting" : status, Date.now() / 1000);
     PARTS.forEach(([needed, make], index) => {
       let part = parts[index];
       if (!part && needed(snapshot)) {

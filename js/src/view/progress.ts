@@ -18,9 +18,9 @@ class Bar {
   update(bar: ProgressEvent, depth: number, snapshot: Snapshot): void {
     const running = snapshot.status === "running";
     const unit = bar.unit ?? "it";
-    const pct = bar.pct ?? (bar.total ? (100 * bar.n) / bar.total : null);
-    const shown = pct === null ? null : Math.min(100, Math.max(0, pct));
-    const complete = bar.total !== undefined ? bar.n >= bar.total : !running && snapshot.status === "done";
+    const pct = bar.pct ?? (bar.total ? (100 * bar.n) / bar.total : NaN);
+    const shown = Number.isFinite(pct) ? Math.min(100, Math.max(0, pct)) : null;
+    const complete = bar.total !== undefined ? bar.n >= bar.total : shown === null ? snapshot.status === "done" : shown === 100;
     const label = bar.message ?? (bar.bar === "main" ? "" : bar.bar);
     setText(this.#label, label);
     this.#label.hidden = !label;
@@ -33,7 +33,7 @@ class Bar {
     setText(this.#figures, figures.filter(Boolean).join(" · "));
     const state = complete ? "complete" : running ? (shown === null ? "indeterminate" : "running") : snapshot.status;
     setAttribute(this.element, "data-state", state);
-    this.#fill.style.width = complete ? "100%" : shown === null ? "" : `${shown}%`;
+    this.#fill.style.width = complete ? "100%" : state === "indeterminate" ? "" : `${shown ?? 0}%`;
     setAttribute(this.#track, "aria-valuenow", shown === null ? (complete ? 100 : null) : Math.round(shown * 10) / 10);
     setAttribute(this.#track, "aria-label", label || snapshot.title || "Progress");
     setAttribute(this.#track, "aria-valuetext", this.#figures.textContent);

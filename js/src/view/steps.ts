@@ -31,7 +31,7 @@ export class Steps {
     const items = past.map((step, index) => {
       const until = snapshot.steps[index + 1]?.ts ?? (running ? undefined : (snapshot.ended ?? undefined));
       const took = step.ts !== undefined && until !== undefined ? duration(until - step.ts) : "";
-      return h("li", {}, h("span", { dir: "auto" }, label(step)), h("span", { class: "jsse-step-time" }, took));
+      return h("li", {}, h("span", { dir: "auto" }, label(step)), took && h("span", { class: "jsse-step-time" }, took));
     });
     this.#history.replaceChildren(...items.slice(-SHOWN));
     const earlier = items.slice(0, -SHOWN);
