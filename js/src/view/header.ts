@@ -26,6 +26,7 @@ export class Header {
   #source: StreamSource;
   #asked = false;
   #via: CancelAnswer["via"] | null = null;
+  #shown = "";
 
   constructor(source: StreamSource) {
     this.#source = source;
@@ -44,6 +45,7 @@ export class Header {
   update(snapshot: Snapshot, status: string, now: number): void {
     setText(this.#title, snapshot.title ?? (snapshot.kind === "answer" ? (snapshot.model ?? "Answer") : ""));
     this.#title.hidden = !this.#title.textContent;
+    this.#shown = status;
     setText(this.#status, this.#words(snapshot, status));
     const end = snapshot.ended ?? (snapshot.status === "running" ? now : snapshot.updated);
     setText(this.#time, snapshot.started !== null && end !== null ? duration(end - snapshot.started) : "");
@@ -62,7 +64,7 @@ export class Header {
 
   async #press(): Promise<void> {
     this.#asked = true;
-    setText(this.#status, "Cancelling…");
+    setText(this.#status, this.#words(this.#source.snapshot, this.#shown));
     setText(this.#cancel, "Interrupt");
     this.#cancel.title = "It has been asked to stop. Press again to interrupt the kernel.";
     const answer: CancelAnswer = await this.#source.cancel();
@@ -71,6 +73,7 @@ export class Header {
       this.#asked = false;
       setText(this.#cancel, "Cancel");
       this.#cancel.title = "";
+      setText(this.#status, this.#words(this.#source.snapshot, this.#shown));
     }
     setText(this.#note, answer.via === "ended" ? "" : answer.message);
     setAttribute(this.#note, "hidden", !this.#note.textContent);
