@@ -36,8 +36,9 @@ class Completion:
             return Piece()
         choices = _get(item, "choices")
         if not isinstance(choices, (list, tuple)):
+            kind = type(item).__name__
             raise UnknownItemError(
-                f"stream() takes an iterator of str or of an OpenAI client's chunks, this one yields {type(item).__name__}"
+                f"stream() takes an iterator of str or of an OpenAI client's chunks, this one yields {kind}"
             )
         text = reasoning = ""
         if choices:  # the last chunk may have usage alone

@@ -35,7 +35,7 @@ MIME = "application/vnd.jupyter-sse.v1+json"
 WIDGET_DELAY = 0.15
 FEED_INTERVAL = 0.05
 FEED_BYTES_PER_SECOND = 400_000
-"""Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), which is for all outputs."""
+"""Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), for all its outputs."""
 FEED_BYTES = 64 << 10
 """Larger batches are replaced by the state, if that is smaller."""
 STATIC = Path(__file__).parent.parent / "static"

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import pytest
-from kernel.link_server import TOKEN, LinkServer, running
 
 from jupyter_sse.kernel import link
 from jupyter_sse.kernel.websocket import parse
-from typing import TYPE_CHECKING
+from kernel.link_server import TOKEN, LinkServer, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

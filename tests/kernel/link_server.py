@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
 if TYPE_CHECKING:
-    from websockets.http11 import Request, Response
     from collections.abc import Callable, Iterator
 
-TOKEN = "a-secret-token"  # noqa: S105
+    from websockets.http11 import Request, Response
+
+TOKEN = "a-secret-token"
 
 Message = dict[str, Any]
 

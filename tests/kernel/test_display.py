@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from jupyter_sse.kernel.display import MIME
 from kernel import kernel_process
 from kernel.kernel_process import KernelProcess, displays, is_idle, text
 from kernel.link_server import TOKEN, LinkServer
-
-from jupyter_sse.kernel.display import MIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,7 +237,7 @@ def test_the_view_can_ask_again_and_cancel(kernel: KernelProcess) -> None:
     kernel.widget_says(comm, {"op": "ready", "after": -1})
 
     def is_reset(message: dict[str, Any]) -> bool:
-        return message["msg_type"] == "comm_msg" and message["content"]["data"]["content"].get("op") == "reset"
+        return message["msg_type"] == "comm_msg" and bool(message["content"]["data"]["content"].get("op") == "reset")
 
     kernel.wait(lambda m: is_reset(m) and len([x for x in kernel.messages if x["msg_type"] == "comm_msg"]) > count)
     resets = [m["content"]["data"]["content"] for m in kernel.messages if is_reset(m)]
@@ -276,7 +276,11 @@ def test_cancel_from_the_server_reaches_a_busy_cell(server: LinkServer, static: 
     with kernel_process.running(JUPYTER_SSE_URL=server.url, JUPYTER_SSE_TOKEN=TOKEN) as kernel:
         kernel.run(IMPORT.format(static=str(static)))
         request = kernel.send(
-            "for i in track(range(10**6), 'Busy'):\n    t = time.monotonic()\n    while time.monotonic() < t + 0.01: pass"
+            """
+            for i in track(range(10**6), "Busy"):
+                until = time.monotonic() + 0.01
+                while time.monotonic() < until: pass
+            """
         )
         server.wait(lambda: any(server.types(key).count("progress") > 2 for key in server.streams))
         (key,) = server.streams

@@ -12,16 +12,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from kernel.link_server import TOKEN, LinkServer, Message
 
 from jupyter_sse import connect, stream, task, track
 from jupyter_sse.events import Delta, Log, Preview, Start
 from jupyter_sse.kernel import link
 from jupyter_sse.kernel.producer import Producer
 from jupyter_sse.kernel.websocket import parse
+from kernel.link_server import TOKEN, LinkServer, Message
 
 if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
@@ -401,7 +401,7 @@ print(t.id)
 
 
 def _run(code: str, server: LinkServer, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "JUPYTER_SSE_URL": server.url, "JUPYTER_SSE_TOKEN": TOKEN, **env},
         capture_output=True,

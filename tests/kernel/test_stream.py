@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -241,7 +242,7 @@ def test_async_time_out_of_the_one_who_waits() -> None:
     async def main() -> Answer:
         answer = stream(source())
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(answer, 0.05)  # type: ignore[arg-type]
+            await asyncio.wait_for(answer, 0.05)
         return answer
 
     assert asyncio.run(main()).status == "cancelled"
@@ -270,10 +271,14 @@ def test_asking_for_the_text_after_each_piece_is_cheap() -> None:
 def test_the_openai_client() -> None:
     openai = pytest.importorskip("openai")
     httpx = pytest.importorskip("httpx")
+
+    def data(**fields: Any) -> str:
+        return json.dumps({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", **fields})
+
     lines = [
-        '{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}]}',
-        '{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":" مرحبا"},"finish_reason":"stop"}]}',
-        '{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}',
+        data(choices=[{"index": 0, "delta": {"content": "Hi"}}]),
+        data(choices=[{"index": 0, "delta": {"content": " مرحبا"}, "finish_reason": "stop"}]),
+        data(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}),
         "[DONE]",
     ]
     body = "".join(f"data: {line}\n\n" for line in lines)

@@ -54,7 +54,7 @@ def test_an_error_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text_that_the_terminal_cannot_show() -> None:
-    result = subprocess.run(  # noqa: S603
+    result = subprocess.run(
         [sys.executable, "-c", "from jupyter_sse import stream; stream(iter(['a\\u2192\\ud800b']))"],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "JUPYTER_SSE_URL": ""},
         capture_output=True,
@@ -65,8 +65,13 @@ def test_text_that_the_terminal_cannot_show() -> None:
 
 
 def test_a_pipe_that_was_closed_does_not_stop_the_work() -> None:
-    code = "from jupyter_sse import stream\nimport sys\na = stream('x' * 1000 for _ in range(1000))\nsys.stderr.write(a.status)"
-    with subprocess.Popen(  # noqa: S603
+    code = (
+        "from jupyter_sse import stream\n"
+        "import sys\n"
+        "answer = stream('x' * 1000 for _ in range(1000))\n"
+        "sys.stderr.write(answer.status)"
+    )
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "JUPYTER_SSE_URL": ""},
         stdout=subprocess.PIPE,
@@ -83,7 +88,7 @@ def test_on_a_terminal_progress_moves_on_one_line() -> None:
     import pty
 
     main, end = pty.openpty()
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         env={**os.environ, "JUPYTER_SSE_URL": "", "COLUMNS": "100"},
         stdout=end,
