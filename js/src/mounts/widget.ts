@@ -10,7 +10,7 @@ interface Model extends CommModel {
 }
 
 /** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
-const ELSEWHERE = new Set(["not_found", "http_404", "http_405"]);
+const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
 
 /** What JupyterLab and Notebook tell their own scripts about the server. */
 function serverConfig(): ServerConfig | null {
@@ -39,25 +39,29 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
     if (!store) comms.set(model, (store = new CommStore(stream, model)));
     return store;
   };
-  let dispose = (): void => undefined;
+  let unmount = (): void => undefined;
+  let stop = (): void => undefined;
   const show = (source: StreamSource): void => {
-    dispose();
-    dispose = mount(el, { source });
+    unmount();
+    unmount = mount(el, { source });
   };
   if (server) {
     const source = multiplexOf(server).source(stream);
     show(source);
-    const stop = source.subscribe(() => {
+    stop = source.subscribe(() => {
       if (source.state !== "failed" || !ELSEWHERE.has(source.problem?.code ?? "")) return;
       stop();
       show(comm());
     });
-    signal?.addEventListener("abort", stop, { once: true });
   } else {
     show(comm());
   }
-  signal?.addEventListener("abort", () => dispose(), { once: true });
-  return () => dispose();
+  const dispose = (): void => {
+    stop();
+    unmount();
+  };
+  signal?.addEventListener("abort", dispose, { once: true });
+  return dispose;
 }
 
 export default { initialize, render };
