@@ -269,16 +269,15 @@ def _well_formed(value: Any, inside: tuple[int, ...] = ()) -> Any:
         return value
     if isinstance(value, str):
         return _text(value)
-    if id(value) in inside:
+    if id(value) in inside or len(inside) == DEPTH:
         return "..."
-    if len(inside) < DEPTH:
-        inside = (*inside, id(value))
-        if isinstance(value, dict):
-            return {_text(_readable(key)): _well_formed(item, inside) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [_well_formed(item, inside) for item in value]
-        if isinstance(value, Struct):
-            return {name: _well_formed(getattr(value, name), inside) for name in value.__struct_fields__}
+    inside = (*inside, id(value))
+    if isinstance(value, dict):
+        return {_text(_readable(key)): _well_formed(item, inside) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_well_formed(item, inside) for item in value]
+    if isinstance(value, Struct):
+        return {name: _well_formed(getattr(value, name), inside) for name in value.__struct_fields__}
     try:
         return msgspec.json.decode(_encoder.encode(value))
     except Exception:

@@ -227,7 +227,7 @@ class Point:
 CYCLE: list[Any] = []
 CYCLE += [CYCLE, CYCLE]
 DEEP: list[Any] = []
-for _ in range(10_000):
+for _ in range(100_000):
     DEEP = [DEEP]
 
 
@@ -273,7 +273,7 @@ def test_any_value_becomes_json(value: Any, result: Any) -> None:
 def test_a_value_nested_too_deeply_is_cut() -> None:
     raw = encode(Done(result=DEEP))
     keeps_its_promises(raw)
-    assert b"<list>" in raw
+    assert b'["..."]' in raw
     assert isinstance(decode(raw), Done)
 
 
