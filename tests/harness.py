@@ -79,7 +79,12 @@ class JupyterServer:
         for name in ("DATA", "RUNTIME", "CONFIG"):
             env[f"JUPYTER_{name}_DIR"] = str(self.home / name.lower())
         # The machine's own settings of IPython and Jupyter must not decide what is tested.
-        return env | {"JUPYTERLAB_SETTINGS_DIR": str(self.home / "lab-settings"), "IPYTHONDIR": str(self.home / "ipython"), "JUPYTER_TOKEN": self.token, "HOME": str(self.home)}
+        return env | {
+            "HOME": str(self.home),
+            "IPYTHONDIR": str(self.home / "ipython"),
+            "JUPYTERLAB_SETTINGS_DIR": str(self.home / "lab-settings"),
+            "JUPYTER_TOKEN": self.token,
+        }
 
     def start(self) -> JupyterServer:
         command = [
@@ -89,7 +94,7 @@ class JupyterServer:
         ]  # fmt: skip
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=self.env(), stdout=log, stderr=log, cwd=self.home)
-        wait_for(self._is_up, f"the server to answer; its log:\n{self.output[-4000:]}")
+        wait_for(self._is_up, f"the server to answer; its log is {self.home / 'server.log'}")
         return self
 
     def _is_up(self) -> bool:
