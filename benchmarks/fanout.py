@@ -2,10 +2,11 @@
 
     python benchmarks/fanout.py [--quick]
 
-Ours runs inside a real jupyter_server, with its token required, the SQLite log on, and the events coming in over the kernel
-link from another process. The peer makes its events itself and has nothing to store: an asyncio.Queue a subscriber, as
-its documentation shows. Reported are CPU microseconds (user and system, all threads, from /proc) of the server process per
-delivered event, and resident KiB per idle connection. Subscribers are plain sockets in a process of their own.
+Ours runs inside a real jupyter_server, with its token required, the SQLite log on, and the events coming in over the
+kernel link from another process. The peer makes its events itself and has nothing to store: an asyncio.Queue a
+subscriber, as its documentation shows. Reported are CPU microseconds (user and system, all threads, from /proc) of the
+server process per delivered event, and resident KiB per idle connection. Subscribers are plain sockets in a process of
+their own.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Server:
 
     def cpu(self) -> float:
         # schedstat counts nanoseconds, where stat has ticks of 10 ms.
-        return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")) / 1e9
+        return (
+            sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")) / 1e9
+        )
 
     def rss(self) -> int:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -86,7 +89,8 @@ def ours() -> Iterator[Server]:
         env["JUPYTER_TOKEN"] = token
         command = [
             sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--ServerApp.port={port}",
-            "--ServerApp.jpserver_extensions={'jupyter_sse': True}", "--SSE.max_connections=5000", f"--ServerApp.root_dir={home}",
+            "--ServerApp.jpserver_extensions={'jupyter_sse': True}", "--SSE.max_connections=5000",
+            f"--ServerApp.root_dir={home}",
         ]  # fmt: skip
         with process(command, env) as child:
             server = Server("jupyter_sse", child.pid, port, token)
@@ -101,7 +105,7 @@ def ours() -> Iterator[Server]:
             yield server
 
 
-PEER = '''
+PEER = """
 import asyncio, json
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -109,7 +113,7 @@ from starlette.routing import Route
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 queues = []
-TEXT = %r
+TEXT = {TEXT!r}
 
 async def events(request):
     queue = asyncio.Queue()
@@ -144,7 +148,7 @@ async def count(request):
     return JSONResponse(len(queues))
 
 app = Starlette(routes=[Route("/events", events), Route("/publish", publish), Route("/count", count)])
-''' % TEXT
+""".replace("{TEXT!r}", repr(TEXT))
 
 
 @contextmanager
@@ -152,7 +156,17 @@ def peer() -> Iterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "peer.py").write_text(PEER)
-        command = [sys.executable, "-m", "uvicorn", "--app-dir", folder, "peer:app", "--port", str(port), "--no-access-log"]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--app-dir",
+            folder,
+            "peer:app",
+            "--port",
+            str(port),
+            "--no-access-log",
+        ]
         with process([*command, "--backlog", "4096"]) as child:
             server = Server("sse-starlette", child.pid, port)
 
@@ -230,7 +244,9 @@ class Link:
         self.seq = self.acked = 0
 
     def send(self, events: list[str], window: int = 4) -> None:
-        self.socket.send(f'{{"op":"append","stream":"{self.stream}","seq":{self.seq + 1},"events":[{",".join(events)}]}}')
+        self.socket.send(
+            f'{{"op":"append","stream":"{self.stream}","seq":{self.seq + 1},"events":[{",".join(events)}]}}'
+        )
         self.seq += len(events)
         while self.seq - self.acked > window * len(events):
             self.acked = json.loads(self.socket.recv())["seq"]
@@ -249,7 +265,8 @@ def run_ours(server: Server, readers: int, count: int, rate: float, batch: int) 
     link = Link(server)
     link.send(['{"type":"start","kind":"task","status":"running","cancellable":false}'])
     with subscribers(server, f"/jupyter-sse/streams/{link.stream}/events", readers) as child:
-        assert child.stdout is not None and child.stdout.readline() == "open\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
         time.sleep(0.5)
         before = server.cpu()
         started = time.monotonic()
@@ -269,7 +286,8 @@ def run_ours(server: Server, readers: int, count: int, rate: float, batch: int) 
 
 def run_peer(server: Server, readers: int, count: int, rate: float) -> float:
     with subscribers(server, "/events", readers) as child:
-        assert child.stdout is not None and child.stdout.readline() == "open\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
         wait_for(lambda: json.loads(server.request("GET", "/count").read()) == readers, "the subscribers")
         time.sleep(0.5)
         before = server.cpu()
@@ -287,10 +305,12 @@ def idle(server: Server, readers: int) -> float:
         link.send(['{"type":"start","kind":"task","status":"running","cancellable":false}'])
         path = f"/jupyter-sse/streams/{link.stream}/events"
     with subscribers(server, path, 50) as child:  # so that first-time costs are not counted
-        assert child.stdout is not None and child.stdout.readline() == "open\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
     before = server.rss()
     with subscribers(server, path, readers) as child:
-        assert child.stdout is not None and child.stdout.readline() == "open\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
         time.sleep(1)
         kib = (server.rss() - before) / readers / 1024
     if link is not None:

@@ -1,6 +1,6 @@
 """Writes `src/core/events.ts` from jupyter_sse/events.py and state.py.
 
-    python js/generate_events.py [--check]
+python js/generate_events.py [--check]
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from msgspec import inspect
 from jupyter_sse import events, state
 
 TARGET = Path(__file__).parent / "src" / "core" / "events.ts"
-NAMES = {events.Error: "ErrorEvent"}  # a class of that name is built into JavaScript
-HEAD = '''// Generated from jupyter_sse/events.py and state.py by generate_events.py. Do not edit.
-'''
+NAMES: dict[type, str] = {events.Error: "ErrorEvent"}  # a class of that name is built into JavaScript
+HEAD = """// Generated from jupyter_sse/events.py and state.py by generate_events.py. Do not edit.
+"""
 
 
 def name_of(cls: type) -> str:
@@ -41,7 +41,7 @@ def typescript(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.AnyType):
         return "unknown"
     if isinstance(kind, inspect.LiteralType):
-        return " | ".join(f'"{value}"' for value in sorted(kind.values))
+        return " | ".join(f'"{value}"' for value in sorted(map(str, kind.values)))
     if isinstance(kind, inspect.StructType):
         return name_of(kind.cls)
     if isinstance(kind, inspect.ListType):
@@ -65,7 +65,9 @@ def interface(cls: type, *, sparse: bool) -> str:
         lines.append(f'  type: "{info.tag}";')
     for field in info.fields:
         left_out = sparse and not field.required and field.default is not msgspec.NODEFAULT
-        lines.append(f"  {field.name}?: {optional(field.type)};" if left_out else f"  {field.name}: {typescript(field.type)};")
+        lines.append(
+            f"  {field.name}?: {optional(field.type)};" if left_out else f"  {field.name}: {typescript(field.type)};"
+        )
     return "\n".join([*lines, "}", ""])
 
 

@@ -56,10 +56,12 @@ class SSE(ExtensionApp):
         min=0.0,
         help="Seconds that a producer whose connection is cut has to return before its streams end in an error.",
     ).tag(config=True)
-    max_event_bytes = Integer(1 << 20, min=1024, help="A security limit: the size of one event's JSON.").tag(config=True)
-    max_stream_bytes = Integer(64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream.").tag(
+    max_event_bytes = Integer(1 << 20, min=1024, help="A security limit: the size of one event's JSON.").tag(
         config=True
     )
+    max_stream_bytes = Integer(
+        64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream."
+    ).tag(config=True)
     max_connections = Integer(128, min=1, help="A security limit: open event-stream connections of one user.").tag(
         config=True
     )
@@ -68,7 +70,9 @@ class SSE(ExtensionApp):
     ).tag(config=True)
     stall_seconds = Float(60.0, min=0.1, help="A reader that takes no byte for so long is cut.").tag(config=True)
     keep_days = Float(30.0, min=0.0, help="Ended streams older than this are deleted.").tag(config=True)
-    keep_streams = Integer(1000, min=0, help="Ended streams above this number are deleted, oldest first.").tag(config=True)
+    keep_streams = Integer(1000, min=0, help="Ended streams above this number are deleted, oldest first.").tag(
+        config=True
+    )
     keep_bytes = Integer(1 << 30, min=0, help="Ended streams above this size in all are deleted, oldest first.").tag(
         config=True
     )
@@ -123,6 +127,7 @@ class SSE(ExtensionApp):
         # Kernels and terminals started from now on inherit these.
         os.environ["JUPYTER_SSE_URL"] = self._url_for_kernels(serverapp)
         os.environ["JUPYTER_SSE_TOKEN"] = self.secret
+        os.environ["JUPYTER_SSE_ROOT"] = serverapp.root_dir
 
     @staticmethod
     def _url_for_kernels(serverapp: Any) -> str:

@@ -1,7 +1,8 @@
 """Who may do what: jupyter_server's own authentication and authorisation, and the producers' secret.
 
 Kernels get a secret through their environment (`JUPYTER_SSE_TOKEN`). It opens the producer routes and nothing else:
-a kernel must be able to write streams, but not to act as the user. It does not pass the authorizer, which knows only users.
+a kernel must be able to write streams, but not to act as the user. It does not pass the authorizer, which knows only
+users.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from http.client import responses
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from jupyter_server.auth import AllowAllAuthorizer, Authorizer, User
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
@@ -46,8 +47,7 @@ def permitted(action: str) -> Callable[[Method], Method]:
     """A signed-in user who is authorised for this action on `RESOURCE`; anybody else gets a 403."""
 
     def decorate(method: Method) -> Method:
-        guarded: Method = web.authenticated(authorized(action, resource=RESOURCE)(method))
-        return guarded
+        return cast(Method, web.authenticated(authorized(action, resource=RESOURCE)(method)))
 
     return decorate
 

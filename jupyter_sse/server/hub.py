@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -250,7 +250,6 @@ class Channel:
         self._folded_bytes = 0
         self._restoring = asyncio.Lock()
         self._tracked = False  # events are folded as they come
-        
 
     def load(self, entry: Entry) -> None:
         self.exists = True
@@ -376,9 +375,9 @@ class Hub:
             await asyncio.wait(pending, timeout=5)
         await self.log.close()
 
-    def spawn(self, work: Iterable[object] | object) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine beside; a failure is reported, not lost."""
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._spawned)
 
@@ -438,7 +437,9 @@ class Hub:
         if not raws:
             return await self._settled(channel)
         if channel.accepted_end:
-            raise Closed(channel.accepted, "ended", "this stream has ended; events after the terminal one are not taken")
+            raise Closed(
+                channel.accepted, "ended", "this stream has ended; events after the terminal one are not taken"
+            )
         end = next((index for index, raw in enumerate(raws) if type_of(raw) in TERMINAL_TYPES), None)
         if end is not None and end + 1 < len(raws):
             raise Closed(channel.accepted, "ended", "events after the terminal one are not taken")

@@ -1,8 +1,8 @@
 """The server's end of the kernel link: takes events in, sends acks and cancels back.
 
 A message is answered when its events are committed. The next one is read meanwhile, so that commits are
-shared by all that wait. A producer whose link is cut has a grace time to come back; after it, or at once when its kernel is
-seen to be dead, its running streams end in an error, so that nothing spins for ever.
+shared by all that wait. A producer whose link is cut has a grace time to come back; after it, or at once when its
+kernel is seen to be dead, its running streams end in an error, so that nothing spins for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, Union
 
 import msgspec
@@ -113,7 +114,10 @@ class Producers:
     async def _give_up(self, producer: str) -> None:
         deadline = time.monotonic() + self.grace
         kernel = self._kernel_of.get(producer)
-        code, message = "producer_lost", f"The producer's connection was lost and it did not return in {self.grace:g} s."
+        code, message = (
+            "producer_lost",
+            f"The producer's connection was lost and it did not return in {self.grace:g} s.",
+        )
         while (left := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(1.0, left))
             if kernel is not None and not await self._alive(kernel):
@@ -143,8 +147,8 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
     _kernel: str | None = None
 
     @ws_authenticated
-    @authorized("write", resource=RESOURCE)
-    async def get(self, *args: Any, **kwargs: Any) -> None:
+    @authorized("write", resource=RESOURCE)  # type: ignore[untyped-decorator]
+    async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         await super().get(*args, **kwargs)
 
     def open(self, *args: Any, **kwargs: Any) -> None:
@@ -207,9 +211,7 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
                 channel.on_cancel()
         return channel
 
-    async def _commit(
-        self, channel: Channel, first: int, raws: list[bytes], events: list[Event | Unknown]
-    ) -> None:
+    async def _commit(self, channel: Channel, first: int, raws: list[bytes], events: list[Event | Unknown]) -> None:
         try:
             last = await self.hub.append(channel, first, raws, events)
         except Gap as gap:
@@ -239,10 +241,9 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             self.sse.producers.ended(self._producer, channel.id)
 
     def _tell(self, **message: Any) -> None:
-        try:
-            self.write_message(msgspec.json.encode(message).decode()).add_done_callback(lambda future: future.exception())
-        except WebSocketClosedError:
-            pass  # whatever was to be said is said again after the reconnect
+        with suppress(WebSocketClosedError):  # whatever was to be said is said again after the reconnect
+            sent = self.write_message(msgspec.json.encode(message).decode())
+            sent.add_done_callback(lambda future: future.exception())
 
     def on_close(self) -> None:
         for channel in self._channels.values():

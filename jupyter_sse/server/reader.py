@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
@@ -216,15 +217,13 @@ class Reader:
                 self.close()
                 return
         if self._stream.writing():
-            asyncio.ensure_future(self._linger())
+            self.hub.spawn(self._linger())
         else:
             self.close()
 
     async def _linger(self) -> None:
-        try:
+        with suppress(StreamClosedError, asyncio.TimeoutError):
             await asyncio.wait_for(self._drained(), self.hub.limits.stall_seconds)
-        except (StreamClosedError, asyncio.TimeoutError):
-            pass
         self.close()
 
     def close(self) -> None:
@@ -240,5 +239,3 @@ class Reader:
         self._stream.close()
         for callback in self._on_close:
             callback()
-
-

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from jupyter_core.utils import ensure_async
 from tornado.iostream import StreamClosedError
 
-from ..events import CONNECTION_TYPES, Event, EventError, Start, Unknown, canonical, decode, encode, type_of
+from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
 from ..log import Entry, Gap, LogError
 from .auth import ApiError, ApiHandler, ProducerHandler, permitted
 from .hub import Channel, Closed, Full, Hub
@@ -23,7 +24,7 @@ __all__ = ["STREAM_ID", "MultiplexHandler", "SseHandler", "handlers", "is_stream
 STREAM_ID = r"[A-Za-z0-9_-]{1,64}"
 
 ANNOUNCE_SECONDS = 10.0
-"""How long a multiplexed connection waits for a stream that does not exist yet: a browser may be faster than a kernel."""
+"""How long a multiplexed connection waits for a stream that does not exist yet: browsers may be faster than kernels."""
 
 
 def is_stream_id(text: str) -> bool:
@@ -145,7 +146,7 @@ class StreamsHandler(ProducerHandler):
         try:
             given = json.loads(self.request.body or b"{}")
             if not isinstance(given, dict):
-                raise EventError("the body must be a JSON object such as {\"kind\": \"task\", \"title\": \"Render\"}")
+                raise EventError('the body must be a JSON object such as {"kind": "task", "title": "Render"}')
             event = decode(encode(Unknown("start", {"ts": time.time(), **given, "type": "start"})))
         except (ValueError, RecursionError) as error:
             raise ApiError(400, "bad_stream", f"This cannot begin a stream: {error}.") from None
@@ -275,7 +276,8 @@ class CancelHandler(_StreamHandler):
 
     async def _pass_on(self, channel: Channel) -> tuple[str, str]:
         if channel.cancels > 1 and channel.kernel is not None and channel.kernel in self.kernel_manager:
-            await self.kernel_manager.interrupt_kernel(channel.kernel)
+            interrupt: Any = self.kernel_manager.interrupt_kernel  # a coroutine, or not, as the server is configured
+            await ensure_async(interrupt(channel.kernel))
             return "interrupt", "The kernel was interrupted."
         if channel.on_cancel is not None:
             channel.on_cancel()
@@ -358,8 +360,6 @@ class MultiplexHandler(SseHandler):
         if not channel.exists and feed is not None and feed in reader.feeds:
             reader.unfollow(feed)
             reader.tell(self.hub.failure(prefix, "not_found", "There is no stream with this id on this server."))
-
-
 
 
 handlers: list[tuple[str, type[ApiHandler]]] = [

@@ -98,7 +98,8 @@ def test_http_1_0_gets_no_chunks(server: JupyterServer) -> None:
     server.append(stream, '{"type":"done"}')
     with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
         sock.sendall(
-            f"GET /jupyter-sse/streams/{stream}/events?token={server.token} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode()
+            f"GET /jupyter-sse/streams/{stream}/events?token={server.token} HTTP/1.0\r\n"
+            "Host: 127.0.0.1\r\n\r\n".encode()
         )
         answer = b""
         while data := sock.recv(65536):
@@ -196,9 +197,12 @@ def test_a_bad_line_refuses_the_whole_body(server: JupyterServer, line: str, sta
 def test_unknown_types_and_fields_are_passed_on(server: JupyterServer) -> None:
     stream = server.create()
     server.append(
-        stream, '{"n": 1,\t"type": "progress", "colour": "red"}', '{"type":"mood","value":[1,{"a":null}]}', '{"type":"done"}'
+        stream,
+        '{"n": 1,\t"type": "progress", "colour": "red"}',
+        '{"type":"mood","value":[1,{"a":null}]}',
+        '{"type":"done"}',
     )
-    start, progress, mood, done = Reading(server, f"streams/{stream}/events").read()[1:]
+    _, progress, mood, done = Reading(server, f"streams/{stream}/events").read()[1:]
     assert json.loads(progress.data) == {"type": "progress", "bar": "main", "n": 1, "colour": "red"}
     assert (mood.event, json.loads(mood.data)) == ("mood", {"type": "mood", "value": [1, {"a": None}]})
     assert json.loads(done.data) == {"type": "done", "reason": "stop"}
@@ -332,7 +336,8 @@ def test_a_heartbeat_comes_and_a_reader_that_never_reads_is_dropped(make_server:
         never.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         never.connect(("127.0.0.1", server.port))
         never.sendall(
-            f"GET /jupyter-sse/streams/{stream}/events?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+            f"GET /jupyter-sse/streams/{stream}/events?token={server.token} HTTP/1.1\r\n"
+            "Host: 127.0.0.1\r\n\r\n".encode()
         )
         line = json.dumps({"type": "log", "text": "x" * 50_000})
 
@@ -371,9 +376,7 @@ def test_too_many_connections_get_429(make_server: Any) -> None:
     assert int(answer.headers["Retry-After"]) > 0
     assert answer.json()["code"] == "too_many_connections"
     open_ones[0].close()
-    wait_for(
-        lambda: Reading(server, f"streams/{stream}/events").answer.status == 200, "a connection to be free again"
-    )
+    wait_for(lambda: Reading(server, f"streams/{stream}/events").answer.status == 200, "a connection to be free again")
 
 
 def test_a_kill_loses_nothing_that_was_acknowledged(make_server: Any) -> None:
@@ -404,7 +407,9 @@ def test_the_file_is_readable_by_its_owner_alone(server: JupyterServer) -> None:
 
 def is_guarded(method: Any) -> bool:
     """Whether the outermost decorator is tornado's `authenticated`, or one of jupyter_server's."""
-    outermost = method.__code__.co_filename.replace("\\", "/").endswith("tornado/web.py") and hasattr(method, "__wrapped__")
+    outermost = method.__code__.co_filename.replace("\\", "/").endswith("tornado/web.py") and hasattr(
+        method, "__wrapped__"
+    )
     return outermost or hasattr(method, "__allow_unauthenticated")
 
 

@@ -20,7 +20,7 @@ from jupyter_sse.state import Snapshot, fold
 
 TARGET = Path(__file__).with_name("vectors.json")
 
-TEXTS = ["Hello", "مرحبا بالعالم", "日本語。", "👩‍👩‍👧‍👦", "tab\tNUL\0 line\nCR\r sep\u2028 \"quoted\" \\", ""]
+TEXTS = ["Hello", "مرحبا بالعالم", "日本語。", "👩‍👩‍👧‍👦", 'tab\tNUL\0 line\nCR\r sep\u2028 "quoted" \\', ""]
 
 STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "answer": [
@@ -39,7 +39,11 @@ STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
         (
             1,
             {
-                "type": "start", "ts": 1, "title": "Train", "total": 10, "unit": "epoch",
+                "type": "start",
+                "ts": 1,
+                "title": "Train",
+                "total": 10,
+                "unit": "epoch",
                 "origin": {"path": "a/b.ipynb", "cell": "c1", "execution": "m1", "kernel": "k1"},
             },
         ),
@@ -92,9 +96,7 @@ def vectors() -> list[dict[str, Any]]:
     made = []
     for name, events in STREAMS.items():
         raws = [encode_event(event_from(event)) for _, event in events]
-        snapshot = fold(
-            Snapshot(stream=name), [(seq, decode(raw)) for (seq, _), raw in zip(events, raws, strict=True)]
-        )
+        snapshot = fold(Snapshot(stream=name), [(seq, decode(raw)) for (seq, _), raw in zip(events, raws, strict=True)])
         frames = [
             sse.encode(raw, event=type_of(raw), id=seq).decode() for (seq, _), raw in zip(events, raws, strict=True)
         ]
