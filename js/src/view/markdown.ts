@@ -238,7 +238,7 @@ function markTask(item: ElementPiece): void {
 
 function codeBlock(token: Token): ElementPiece {
   const language = /^\S+/.exec(parser.utils.unescapeAll(token.info).trim())?.[0];
-  const code = element("code", { ...(language ? { class: `language-${language}` } : {}), dir: "ltr" });
+  const code = element("code", { dir: "ltr", ...(language ? { class: `language-${language}` } : {}) });
   const { content } = token;
   let lines = 0;
   let start = 0;
@@ -250,8 +250,8 @@ function codeBlock(token: Token): ElementPiece {
       start = end;
     }
   }
-  const copy = element("button", { type: "button", "data-sse-action": "copy", "aria-label": "Copy code" }, [{ text: "Copy" }]);
-  return element("pre", { dir: "ltr" }, [copy, code]);
+  const attributes = { type: "button", "data-sse-action": "copy", "aria-label": "Copy code" };
+  return element("pre", { dir: "ltr" }, [element("button", attributes, [{ text: "Copy" }]), code]);
 }
 
 function addInline(holder: ElementPiece, tokens: Token[]): void {
@@ -339,15 +339,15 @@ function keep(old: Piece, next: Piece): boolean {
     return true;
   }
   if (old.tag !== next.tag || !old.node) return false;
-  const names = new Set([...Object.keys(old.attributes), ...Object.keys(next.attributes)]);
-  const changed = [...names].filter((name) => old.attributes[name] !== next.attributes[name]);
   // A button answers for what it was made for; an image may stand in its place by now.
-  if (old.tag === "button") return !changed.length;
-  for (const name of changed) {
-    const value = next.attributes[name];
-    if (value === undefined) old.node.removeAttribute(name);
-    else setAttribute(old.node, name, value);
+  if (old.tag === "button") {
+    return ["aria-label", "data-sse-image"].every((name) => old.attributes[name] === next.attributes[name]);
   }
+  for (const name in next.attributes) {
+    const value = next.attributes[name] as string;
+    if (old.attributes[name] !== value) setAttribute(old.node, name, value);
+  }
+  for (const name in old.attributes) if (!(name in next.attributes)) old.node.removeAttribute(name);
   old.attributes = next.attributes;
   old.children = patch(old.node, old.children, next.children);
   return true;
