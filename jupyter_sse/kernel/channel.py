@@ -15,6 +15,9 @@ from ..state import Snapshot, fold
 __all__ = ["TERMINAL", "Channel", "Listener", "Sampler", "instead"]
 
 MERGED_TEXT = 16384
+"""Characters that merged texts have at most."""
+BURST = 32
+"""Log lines that are sent one by one in one go; those after them are merged."""
 UNFOLDED = 1024
 SOURCE = "jupyter_sse"
 TERMINAL = (Done, Error)
@@ -48,6 +51,7 @@ class Channel:
         self.ended = False
         self.closed = False
         self.lost = 0
+        self.max_text = MERGED_TEXT
         self.fresh: list[Event] = []
         self.waiting: deque[bytes] = deque()
         self.sent: deque[bytes] = deque()
@@ -59,32 +63,50 @@ class Channel:
         self.on_cancel: list[Callable[[], object]] = []
         self._unfolded: list[tuple[int, Event]] = []
         self._unfolded_size = 0
-        self._joining: type[Delta | Reasoning] | None = None
+        self._first: Event | None = None
         self._texts: list[str] = []
         self._text_size = 0
 
+    def limit(self, max_event: int) -> None:
+        """Merged texts stay below the size of an event, even if each character is escaped."""
+        self.max_text = min(MERGED_TEXT, max_event // 8)
+
     def take(self, event: Event) -> None:
-        """Queue an event; a text that follows one of the same kind joins it."""
+        """Queue an event; a text that follows one of the same kind joins it, a log line only in a burst of them."""
         kind = type(event)
-        if kind is Delta or kind is Reasoning:
+        if kind is Delta or kind is Reasoning or kind is Log:
             text: str = event.text  # type: ignore[attr-defined]
-            if kind is not self._joining or self._text_size > MERGED_TEXT:
-                self.settle()
-                self._joining = kind
-            self._texts.append(text)
-            self._text_size += len(text)
+            first = self._first
+            if (
+                kind is type(first)
+                and self._text_size + len(text) <= self.max_text
+                and (kind is not Log or (len(self.fresh) >= BURST and _same_log(first, event)))
+            ):
+                self._texts.append(text)
+                self._text_size += len(text)
+                return
+            self.settle()
+            self._first = event
+            self._texts = [text]
+            self._text_size = len(text)
             return
-        if self._joining is not None:
+        if self._first is not None:
             self.settle()
         self.fresh.append(event)
 
     def settle(self) -> None:
         """Make one event of the texts gathered so far."""
-        if self._joining is not None:
-            self.fresh.append(self._joining(text="".join(self._texts)))
-            self._joining = None
-            self._texts = []
-            self._text_size = 0
+        event = self._first
+        if event is None:
+            return
+        self._first = None
+        if len(self._texts) > 1:
+            if isinstance(event, Log):
+                lines = "".join([text if text.endswith("\n") else text + "\n" for text in self._texts])
+                event = Log(text=lines, level=event.level, source=event.source)
+            else:
+                event = type(event)(text="".join(self._texts))  # type: ignore[call-arg]
+        self.fresh.append(event)
 
     def fold(self) -> Snapshot:
         if self._unfolded:
@@ -129,7 +151,13 @@ class Channel:
     @property
     def settled(self) -> bool:
         """Nothing is left to send."""
-        return not (self.waiting or self.sent or self.fresh or self._joining or self.samplers or self.lost)
+        return not (self.waiting or self.sent or self.fresh or self._first or self.samplers or self.lost)
+
+
+def _same_log(first: Event | None, event: Event) -> bool:
+    assert isinstance(first, Log)
+    assert isinstance(event, Log)
+    return first.level == event.level and first.source == event.source and first.ts is None and event.ts is None
 
 
 def _weight(event: Event) -> int:

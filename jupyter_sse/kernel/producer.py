@@ -12,6 +12,7 @@ from .. import events
 from ..events import Delta, Done, Error, Event, Log, Reasoning, Start
 from . import display, link
 from .origin import origin
+from .websocket import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ class Producer:
                 title=self.title,
                 kind=kind,
                 total=total,
-                unit=unit,
+                unit=None if unit is None else str(unit),
                 cancellable=cancellable,
                 origin=self.origin,
                 model=model,
@@ -141,8 +142,8 @@ class Producer:
 
     @property
     def remote(self) -> bool:
-        """There is a server that should get this stream."""
-        return self._link.address is not None
+        """There is a server that gets this stream, as far as is known."""
+        return self._link.address is not None and not isinstance(self._link.problem, RefusedError)
 
     @property
     def silent(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Task:
         kind: str = "task",
     ) -> None:
         self.title = title
-        self.steps = steps
+        self.steps = None if steps is None else int(steps)
         self.total = total_or_none(total)
         self.unit = unit
         self._cancellable = cancellable
@@ -157,9 +158,11 @@ class Task:
         found.message = None if message is None else str(message)[: preview.TEXT]
         found.touch()
 
-    def log(self, *values: object, level: str | None = None) -> None:
-        """Write a line, as `print` does."""
+    def log(self, *values: object, level: str | int | None = None) -> None:
+        """Write a line, as `print` does; `level` is a name or number of `logging`'s."""
         text = values[0] if len(values) == 1 and type(values[0]) is str else " ".join(map(str, values))
+        if isinstance(level, int):
+            level = logging.getLevelName(level).lower()
         self._running.text(text, Log, level=level)
 
     def preview(self, content: Any, key: str | None = None, alt: str | None = None) -> None:

@@ -76,6 +76,11 @@ class LinkServer:
     def texts(self, stream: str) -> str:
         return "".join(event["text"] for event in self.streams.get(stream, []) if event["type"] == "delta")
 
+    def lines(self, stream: str) -> list[str]:
+        """The stream's log lines: in a burst several are one event."""
+        events = [event for event in self.streams.get(stream, []) if event["type"] == "log"]
+        return [line for event in events for line in event["text"].removesuffix("\n").split("\n")]
+
     def types(self, stream: str) -> list[str]:
         return [event["type"] for event in self.streams.get(stream, [])]
 

@@ -101,9 +101,7 @@ def test_a_cut_in_the_middle_loses_and_repeats_nothing(linked: LinkServer) -> No
             time.sleep(0.01)
     producer.done()
     linked.wait(lambda: cuts == 4 and linked.ended(producer.id))
-    assert [event["text"] for event in linked.streams[producer.id] if event["type"] == "log"] == list(
-        map(str, range(200))
-    )
+    assert linked.lines(producer.id) == list(map(str, range(200)))
     assert len({hello["producer"] for hello in linked.hellos}) == 1
 
 
@@ -125,9 +123,7 @@ def test_a_gap_is_sent_again(linked: LinkServer) -> None:
     producer.done()
     linked.wait(lambda: linked.ended(producer.id))
     assert len(dropped) == 2
-    assert [event["text"] for event in linked.streams[producer.id] if event["type"] == "log"] == list(
-        map(str, range(50))
-    )
+    assert linked.lines(producer.id) == list(map(str, range(50)))
 
 
 def test_a_server_that_lost_the_beginning_ends_the_sending(linked: LinkServer) -> None:
@@ -289,7 +285,7 @@ def test_connected_but_slow_makes_the_producer_wait(server: LinkServer) -> None:
     thread.join(30)
     assert not thread.is_alive()
     server.wait(lambda: server.ended(producer.id), 30)
-    assert server.types(producer.id).count("log") == 60_000
+    assert len(server.lines(producer.id)) == 60_000
 
 
 def test_many_threads_keep_their_own_order(linked: LinkServer) -> None:
@@ -306,7 +302,7 @@ def test_many_threads_keep_their_own_order(linked: LinkServer) -> None:
         thread.join()
     producer.done()
     linked.wait(lambda: linked.ended(producer.id))
-    lines = [event["text"].split(":") for event in linked.streams[producer.id] if event["type"] == "log"]
+    lines = [line.split(":") for line in linked.lines(producer.id)]
     assert len(lines) == 4000
     for name in range(8):
         assert [int(i) for who, i in lines if who == str(name)] == list(range(500))
@@ -414,7 +410,7 @@ def _run(code: str, server: LinkServer, **env: str) -> subprocess.CompletedProce
 def test_at_exit_everything_is_sent_and_what_runs_is_ended(server: LinkServer) -> None:
     out = _run(SCRIPT, server).stdout
     key = out.split()[-1]
-    assert server.types(key).count("log") == 1000
+    assert server.lines(key) == list(map(str, range(1000)))
     assert server.ended(key)
     (other,) = [stream for stream in server.streams if stream != key]
     assert server.streams[other][-1]["code"] == "producer_exited"

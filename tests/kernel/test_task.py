@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def test_a_task_from_start_to_end() -> None:
         t.step("Reading")
         t.progress(4)
         t.log("a", 1, None)
-        t.log("warned", level="warning")
+        t.log("warned", level=logging.WARNING)
         t.step("Writing")
         t.result = {"path": "out.mp4"}
     snapshot = t.snapshot
