@@ -152,12 +152,12 @@ def test_a_read_is_bounded_by_number_and_bytes_but_always_gets_on(bench: Bench) 
 
 
 def test_an_entry_tells_what_the_stream_is(bench: Bench) -> None:
-    bench.append("s", b"12", b"345", kind="task", title="Rendern", path="a.ipynb", status="running")
+    bench.append("s", b"12", b"345", kind="task", title="Rendern", path="a.ipynb", producer="p", status="running")
     bench.clock.now += 7
     bench.append("s", b"6", seq=3, status="done")
     assert bench.entry("s") == Entry(
         id="s", seq=3, first=1, bytes=6, status="done", kind="task", title="Rendern", path="a.ipynb",
-        created=1_000_000.0, updated=1_000_007.0, deleted=False,
+        producer="p", created=1_000_000.0, updated=1_000_007.0, deleted=False,
     )  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def test_a_refusal_does_not_touch_what_is_committed_with_it(bench: Bench) -> Non
 def test_overdue_prefers_to_keep_what_was_written_last() -> None:
     def entry(name: str, updated: float, size: int, status: str = "done") -> Entry:
         return Entry(
-            id=name, seq=1, first=1, bytes=size, status=status, kind=None, title=None, path=None,
+            id=name, seq=1, first=1, bytes=size, status=status, kind=None, title=None, path=None, producer=None,
             created=0.0, updated=updated, deleted=False,
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..events import Origin
 
-__all__ = ["kernel_id", "origin", "parent_message", "shell"]
+__all__ = ["kernel_id", "notebook_path", "origin", "parent_message", "shell"]
 
 _CONNECTION_FILE = re.compile(r"kernel-(.+)\.json")
 
@@ -41,11 +41,24 @@ def kernel_id() -> str | None:
     return match[1] if match else None
 
 
+def notebook_path() -> str | None:
+    """The notebook as the server's contents API knows it; where that is not known, its name alone: a stream is saved
+    in the notebook, and tells nobody the folders of this machine."""
+    name = os.environ.get("JPY_SESSION_NAME")
+    if not name:
+        return None
+    root = os.environ.get("JUPYTER_SSE_ROOT")
+    try:
+        return Path(name).resolve().relative_to(Path(root).resolve()).as_posix() if root else Path(name).name
+    except (ValueError, OSError):
+        return Path(name).name
+
+
 def origin() -> Origin | None:
     """The notebook's path, cell, execution and kernel, as far as they are known."""
     message = parent_message()
     known = Origin(
-        path=os.environ.get("JPY_SESSION_NAME") or None,
+        path=notebook_path(),
         cell=message.get("metadata", {}).get("cellId"),
         execution=message.get("header", {}).get("msg_id"),
         kernel=kernel_id(),

@@ -34,12 +34,13 @@ class Gone(Exception):
 
 
 class Meta(Struct, frozen=True, kw_only=True):
-    """What is known of a stream from the events appended with it; None leaves what was there."""
+    """What is known of a stream from the events appended with it, and who sends them; None leaves what was there."""
 
     status: str | None = None
     kind: str | None = None
     title: str | None = None
     path: str | None = None
+    producer: str | None = None
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     kind: str | None
     title: str | None
     path: str | None
+    producer: str | None
     created: float
     updated: float
     deleted: bool

@@ -44,7 +44,7 @@ class MemoryLog:
         if entry is None:
             entry = Entry(
                 id=stream, seq=0, first=1, bytes=0, status="running", kind=None, title=None, path=None,
-                created=now, updated=now, deleted=False,
+                producer=None, created=now, updated=now, deleted=False,
             )  # fmt: skip
         self._events.setdefault(stream, []).extend(new)
         self._entries[stream] = replace(
@@ -55,6 +55,7 @@ class MemoryLog:
             kind=entry.kind if meta.kind is None else meta.kind,
             title=entry.title if meta.title is None else meta.title,
             path=entry.path if meta.path is None else meta.path,
+            producer=entry.producer if meta.producer is None else meta.producer,
             updated=now,
         )
         return last + len(new)
@@ -108,6 +109,7 @@ class MemoryLog:
             kind=None,
             title=None,
             path=None,
+            producer=None,
             updated=self._clock(),
             deleted=True,
         )

@@ -52,6 +52,7 @@ CREATE TABLE streams (
     kind TEXT,
     title TEXT,
     path TEXT,
+    producer TEXT,
     created REAL NOT NULL,
     updated REAL NOT NULL,
     deleted INTEGER NOT NULL DEFAULT 0
@@ -67,7 +68,7 @@ CREATE TABLE snapshots (
 """
 # An event's key is (stream's number << 32) + seq. A key of two columns costs either a second tree or, WITHOUT ROWID,
 # a page of its own for every event above 1 kB.
-_ENTRY = "SELECT id, seq, first, bytes, status, kind, title, path, created, updated, deleted FROM streams"
+_ENTRY = "SELECT id, seq, first, bytes, status, kind, title, path, producer, created, updated, deleted FROM streams"
 
 
 class SqliteLog:
@@ -198,8 +199,9 @@ class SqliteLog:
         last += len(new)
         db.execute(
             "UPDATE streams SET seq = ?, bytes = bytes + ?, status = coalesce(?, status), kind = coalesce(?, kind),"
-            " title = coalesce(?, title), path = coalesce(?, path), updated = ? WHERE number = ?",
-            (last, sum(map(len, new)), meta.status, meta.kind, meta.title, meta.path, now, number),
+            " title = coalesce(?, title), path = coalesce(?, path), producer = coalesce(?, producer),"
+            " updated = ? WHERE number = ?",
+            (last, sum(map(len, new)), meta.status, meta.kind, meta.title, meta.path, meta.producer, now, number),
         )
         return int(last)
 
@@ -210,8 +212,8 @@ class SqliteLog:
         db.execute("DELETE FROM events WHERE key > ?1 << 32 AND key < (?1 + 1) << 32", row)
         db.execute("DELETE FROM snapshots WHERE stream = ?", row)
         db.execute(
-            "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL, updated = ?,"
-            " deleted = 1 WHERE number = ?",
+            "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL,"
+            " producer = NULL, updated = ?, deleted = 1 WHERE number = ?",
             (self._clock(), *row),
         )
 
@@ -240,7 +242,7 @@ class SqliteLog:
             return [
                 Entry(
                     id=row[0], seq=row[1], first=row[2], bytes=row[3], status=row[4], kind=row[5], title=row[6],
-                    path=row[7], created=row[8], updated=row[9], deleted=bool(row[10]),
+                    path=row[7], producer=row[8], created=row[9], updated=row[10], deleted=bool(row[11]),
                 )
                 for row in db.execute(query, values)
             ]  # fmt: skip

@@ -70,10 +70,14 @@ class ExtensionHandler(JupyterHandler):
 
 
 class ProducerMixin(ExtensionHandler):
-    """Also open to kernels, by the secret in their environment."""
+    """Also open to kernels, by the secret in their environment, for the methods that write."""
+
+    producer_method = "POST"
 
     @property
     def is_producer(self) -> bool:
+        if self.request.method != self.producer_method:
+            return False
         match = _BEARER.fullmatch(self.request.headers.get("Authorization", ""))
         return match is not None and hmac.compare_digest(match[1].encode(), self.sse.secret.encode())
 

@@ -26,7 +26,10 @@ from ..state import Snapshot, fold
 if TYPE_CHECKING:
     from .reader import Reader
 
-__all__ = ["Blob", "Channel", "Closed", "Feed", "Full", "Hub", "Limits", "Stats"]
+__all__ = ["HTTP", "Blob", "Channel", "Closed", "Feed", "Full", "Hub", "Limits", "Stats"]
+
+HTTP = "http"
+"""The producer of streams whose events come by POST: they have no connection that could be lost."""
 
 READERS_A_TURN = 256
 """How many readers a flush serves before it lets the loop do something else."""
@@ -237,7 +240,7 @@ class Channel:
         self.kind: str | None = None
         self.created = time.time()
         self.feeds: dict[str, Feed] = {}
-        self.owner: str | None = None  # who numbers the events: a link's producer id, or "http"
+        self.owner: str | None = None  # who numbers the events: a link's producer id, or HTTP
         self.kernel: str | None = None  # the kernel that the owner runs in
         self.cancels = 0
         self.on_cancel: Callable[[], None] | None = None
@@ -259,6 +262,7 @@ class Channel:
         self.last = self.accepted = entry.seq
         self.bytes = entry.bytes
         self.kind = entry.kind
+        self.owner = entry.producer
         self.created = entry.created
 
     @property
@@ -433,6 +437,9 @@ class Hub:
         if first > channel.accepted + 1:
             raise Gap(channel.accepted)
         known = channel.accepted + 1 - first
+        if channel.accepted_end and 0 < known <= len(raws) and type_of(raws[known - 1]) not in TERMINAL_TYPES:
+            # The end was put there in the producer's absence: what it sends for that place is not known here.
+            raise Closed(channel.accepted, "ended", "this stream was ended while its producer was away")
         raws, events, first = raws[known:], events[known:], first + known
         if not raws:
             return await self._settled(channel)
@@ -493,6 +500,7 @@ class Hub:
             kind=snapshot.kind,
             title=snapshot.title,
             path=snapshot.origin.path if snapshot.origin else None,
+            producer=channel.owner if first == 1 else None,
         )
 
     async def end(self, channel: Channel, event: Event) -> None:

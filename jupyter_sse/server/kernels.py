@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from ..events import CONNECTION_TYPES, Error, Event, EventError, Unknown, canonical, type_of
 from ..log import Gap, LogError
 from .auth import RESOURCE, ProducerMixin
-from .hub import Channel, Closed, Full, Hub
+from .hub import HTTP, Channel, Closed, Full, Hub
 from .streams import is_stream_id
 
 __all__ = ["KernelHandler", "Producers", "handlers"]
@@ -42,6 +42,9 @@ class _Append(msgspec.Struct, tag_field="op", tag="append"):
     events: list[msgspec.Raw]
 
 
+LOOK_SECONDS = 0.5
+"""How often it is asked whether the kernel of a producer that is away still lives."""
+
 _decoder = msgspec.json.Decoder(Union[_Hello, _Append])
 
 
@@ -54,15 +57,16 @@ class Producers:
         self.links: dict[str, KernelHandler] = {}
         self._kernels = kernel_manager
         self._running: dict[str, set[str]] = {}  # producer -> its streams that have not ended
-        self._kernel_of: dict[str, str] = {}
+        self._process: dict[str, tuple[str, object]] = {}  # producer -> its kernel, and that kernel's process
         self._lost: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Streams that were running when the server stopped wait for their producers."""
         for entry in await self.hub.log.entries(status="running"):
-            key = f"before-start:{entry.id}"
-            self._running[key] = {entry.id}
-            self._await_return(key)
+            if entry.producer is not None and entry.producer != HTTP:
+                self._running.setdefault(entry.producer, set()).add(entry.id)
+        for producer in list(self._running):
+            self._await_return(producer)
 
     def stop(self) -> None:
         for task in self._lost.values():
@@ -75,15 +79,11 @@ class Producers:
         if old is not None and old is not link:
             old.close(1000, "this producer has opened another link")
         self.links[producer] = link
+        if kernel is not None and kernel in self._kernels:
+            self._process[producer] = (kernel, self._process_of(kernel))
         task = self._lost.pop(producer, None)
         if task is not None:
             task.cancel()
-        if kernel is not None:
-            self._kernel_of[producer] = kernel
-            # A new process in the same kernel: the one before it has been restarted.
-            for other in [key for key in self._lost if self._kernel_of.get(key) == kernel]:
-                self._lost.pop(other).cancel()
-                self.hub.spawn(self._end(other, "kernel_restarted", "The kernel was restarted."))
 
     def closed(self, link: KernelHandler, producer: str) -> None:
         if self.links.get(producer) is link:
@@ -91,58 +91,57 @@ class Producers:
             if self._running.get(producer):
                 self._await_return(producer)
             else:
-                self._running.pop(producer, None)
-                self._kernel_of.pop(producer, None)
+                self._forget(producer)
 
     def writes(self, producer: str, channel: Channel, kernel: str | None) -> None:
-        """This producer numbers the stream from now on."""
-        if channel.owner != producer:
-            channel.owner = producer
-            channel.kernel = kernel
-            before = f"before-start:{channel.id}"
-            if before in self._running:
-                del self._running[before]
-                self._lost.pop(before).cancel()
+        """This producer numbers the stream."""
+        channel.owner = producer
+        channel.kernel = kernel
         self._running.setdefault(producer, set()).add(channel.id)
 
     def ended(self, producer: str, stream: str) -> None:
         self._running.get(producer, set()).discard(stream)
+
+    def _forget(self, producer: str) -> set[str]:
+        self._process.pop(producer, None)
+        return self._running.pop(producer, set())
 
     def _await_return(self, producer: str) -> None:
         self._lost[producer] = asyncio.ensure_future(self._give_up(producer))
 
     async def _give_up(self, producer: str) -> None:
         deadline = time.monotonic() + self.grace
-        kernel = self._kernel_of.get(producer)
-        code, message = (
-            "producer_lost",
-            f"The producer's connection was lost and it did not return in {self.grace:g} s.",
-        )
+        code = "producer_lost"
+        message = f"The producer's connection was lost, and it did not return within {self.grace:g} s."
         while (left := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(min(1.0, left))
-            if kernel is not None and not await self._alive(kernel):
-                code, message = "kernel_died", "The kernel died."
+            if not await self._alive(producer):
+                code, message = "kernel_died", "The kernel died, or was restarted."
                 break
+            await asyncio.sleep(min(LOOK_SECONDS, left))
         self._lost.pop(producer, None)
-        await self._end(producer, code, message)
+        for stream in self._forget(producer):
+            channel = await self.hub.channel(stream)
+            await self.hub.end(channel, Error(message=message, code=code, ts=time.time()))
+            channel.on_cancel = channel.on_closed = None
 
-    async def _alive(self, kernel: str) -> bool:
-        if kernel not in self._kernels:
+    async def _alive(self, producer: str) -> bool:
+        """False once it is sure that the producer's kernel has ended; another process in its place is not it."""
+        kernel, process = self._process.get(producer, (None, None))
+        if kernel is None:
+            return True
+        if kernel not in self._kernels or self._process_of(kernel) != process:
             return False
         alive = self._kernels.is_alive(kernel)
         return bool(await alive if isinstance(alive, Awaitable) else alive)
 
-    async def _end(self, producer: str, code: str, message: str) -> None:
-        self._kernel_of.pop(producer, None)
-        for stream in self._running.pop(producer, set()):
-            channel = await self.hub.channel(stream)
-            await self.hub.end(channel, Error(message=message, code=code, ts=time.time()))
-            channel.on_cancel = channel.on_closed = None
+    def _process_of(self, kernel: str) -> object:
+        return getattr(getattr(self._kernels.get_kernel(kernel), "provisioner", None), "pid", None)
 
 
 class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
     """WebSocket `kernel`; its messages are described in docs/protocol.md."""
 
+    producer_method = "GET"  # which opens a WebSocket
     _producer: str | None = None
     _kernel: str | None = None
 

@@ -16,7 +16,7 @@ from tornado.iostream import StreamClosedError
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
 from ..log import Entry, Gap, LogError
 from .auth import ApiError, ApiHandler, ProducerHandler, permitted
-from .hub import Channel, Closed, Full, Hub
+from .hub import HTTP, Channel, Closed, Full, Hub
 from .reader import Reader
 
 __all__ = ["STREAM_ID", "MultiplexHandler", "SseHandler", "handlers", "is_stream_id"]
@@ -152,7 +152,7 @@ class StreamsHandler(ProducerHandler):
             raise ApiError(400, "bad_stream", f"This cannot begin a stream: {error}.") from None
         stream = secrets.token_urlsafe(16)
         channel = await self.hub.channel(stream)
-        channel.owner = "http"
+        channel.owner = HTTP
         await append(self.hub, channel, None, [encode(event)], [event])
         self.set_status(201)
         self.set_header("Location", self.url_of(stream))
@@ -208,8 +208,6 @@ class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
     @permitted("read")
     async def get(self, stream: str) -> None:
         """Follow the stream after the cursor, to its end."""
-        if self.is_producer:
-            raise ApiError(403, "forbidden", "A kernel's token opens the producer routes only.")
         channel = await self.existing(stream)
         after = await self._cursor()
         if after is None:
@@ -243,7 +241,7 @@ class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
         """Append NDJSON events."""
         channel = await self.existing(stream)
         first, raws, events = parse_events(self.request.body, self.hub.limits.event_bytes)
-        if await self._is_numbered_elsewhere(channel):
+        if channel.owner != HTTP:
             raise ApiError(
                 409, "not_producer", "A kernel numbers this stream's events; begin a stream of your own (POST streams)."
             )
@@ -252,13 +250,6 @@ class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
         if channel.cancels:
             answer["cancelled"] = True
         self.finish(json.dumps(answer))
-
-    async def _is_numbered_elsewhere(self, channel: Channel) -> bool:
-        if channel.owner is None:
-            # Not since this server was started; a kernel that has begun the stream may still come back.
-            origin = (await channel.snapshot()).origin
-            return origin is not None and origin.kernel is not None
-        return channel.owner != "http"
 
 
 class CancelHandler(_StreamHandler):
@@ -282,7 +273,7 @@ class CancelHandler(_StreamHandler):
         if channel.on_cancel is not None:
             channel.on_cancel()
             return "producer", "The producer was asked to stop; it does so at its next step."
-        if channel.owner == "http":
+        if channel.owner == HTTP:
             return "producer", "The producer is told in the answer to its next POST."
         return "pending", "The producer is not connected now; it is told as soon as it is."
 

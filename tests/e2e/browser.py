@@ -1,0 +1,105 @@
+"""Notebooks in a real JupyterLab or Notebook, driven through Chromium."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from harness import JupyterServer, wait_for
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+LIVE = "[data-sse-stream]"
+
+
+def write_notebook(server: JupyterServer, name: str, *cells: str) -> Path:
+    """A notebook of code cells in the server's folder."""
+    notebook = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],  # type: ignore[no-untyped-call]
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    path = server.notebooks / name
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
+    return path
+
+
+def quiet_lab(server: JupyterServer) -> None:
+    """No questions about news, which would cover the page."""
+    folder = server.home / "lab-settings" / "@jupyterlab" / "apputils-extension"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+
+
+class Notebook:
+    """One open notebook."""
+
+    def __init__(self, page: Page, server: JupyterServer, path: Path) -> None:
+        self.page = page
+        self.server = server
+        self.path = path
+
+    def open(self) -> Notebook:
+        route = "notebooks" if self.server.app == "notebook" else f"lab/workspaces/{self.path.stem}/tree"
+        self.page.goto(f"{self.server.root}{route}/{self.path.name}?token={self.server.token}")
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+        self._wait_for_kernel()
+        return self
+
+    def _wait_for_kernel(self) -> None:
+        if self.server.app == "notebook":
+            self.page.wait_for_selector(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator", timeout=60_000)
+        self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000, state="attached")
+
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def run(self, index: int) -> Locator:
+        """Start a cell; its view, as soon as there is one."""
+        cell = self.cell(index)
+        prompt = cell.locator(".jp-InputPrompt").first
+        before = prompt.inner_text()
+
+        def started() -> bool:
+            # While JupyterLab is still busy opening the notebook, it drops keys.
+            cell.locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            try:
+                expect(prompt).not_to_have_text(before, timeout=2000)
+            except AssertionError:
+                return False
+            return True
+
+        wait_for(started, f"cell {index} to start")
+        return self.view(index)
+
+    def view(self, index: int) -> Locator:
+        return self.cell(index).locator(LIVE)
+
+    def output(self, index: int) -> Locator:
+        return self.cell(index).locator(".jp-OutputArea-output")
+
+    def wait_idle(self) -> None:
+        self._wait_for_kernel()
+
+    def save(self) -> dict[str, Any]:
+        """Save as a person does, and read the file."""
+        before = self.path.stat().st_mtime_ns
+        self.page.keyboard.press("Control+s")
+
+        def saved() -> Any:
+            try:
+                return self.path.stat().st_mtime_ns != before and json.loads(self.path.read_text())
+            except ValueError:
+                return None  # in the middle of being written
+
+        written: dict[str, Any] = wait_for(saved, "the notebook to be saved")
+        return written
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    return browser.new_context(viewport={"width": 1200, "height": 900}, **options)

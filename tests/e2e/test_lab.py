@@ -1,0 +1,291 @@
+"""A cell's stream in a real JupyterLab: live, cancelled, failed, finished, saved, opened again."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from browser import Notebook
+from harness import JupyterServer, wait_for
+from openai_server import openai_server
+from playwright.sync_api import Locator, Page, expect
+
+from jupyter_sse.sse import Decoder
+
+MIME = "application/vnd.jupyter-sse.v1+json"
+SECONDS = 20_000
+
+# A cell that waits for a file, so that a test decides how far it goes.
+GATE = """
+import time
+from pathlib import Path
+from jupyter_sse import task, track, stream, Cancelled
+def wait_for(name):
+    while not Path(name).exists():
+        time.sleep(0.01)
+"""
+
+
+def opened(notebook: Notebook, name: str) -> None:
+    (notebook.path.parent / name).touch()
+
+
+def status(view: Locator, wanted: str) -> None:
+    expect(view).to_have_attribute("data-sse-status", wanted, timeout=SECONDS)
+
+
+def streams(lab: JupyterServer, notebook: Notebook) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = lab.request("GET", "streams", params={"path": notebook.path.name}).json()
+    return listed
+
+
+def events_of(lab: JupyterServer, stream: str) -> list[dict[str, Any]]:
+    frames = Decoder().feed(lab.request("GET", f"streams/{stream}/events").content)
+    return [json.loads(frame.data) for frame in frames if frame.event != "hello"]
+
+
+def bundles(saved: dict[str, Any], index: int) -> list[dict[str, Any]]:
+    """The outputs' data; text, which the file has in lines, as text."""
+    found = [output["data"] for output in saved["cells"][index]["outputs"] if "data" in output]
+    return [{mime: "".join(data) if isinstance(data, list) else data for mime, data in one.items()} for one in found]
+
+
+def test_a_task_is_live_and_its_saved_output_tells_the_truth(open_notebook: Any, lab: JupyterServer) -> None:
+    notebook = open_notebook(
+        GATE,
+        """
+with task("Render المشهد", steps=2) as t:
+    t.step("Load")
+    for i in track(range(40), "frames"):
+        t.log(f"frame {i} مرحبا")
+        if i == 10:
+            wait_for("live-half")
+    t.step("Save")
+    wait_for("live-end")
+    t.result = "https://example.org/video.mp4"
+""",
+    )
+    notebook.run(0)
+    view = notebook.run(1)
+    status(view, "running")
+    bar = view.get_by_role("progressbar")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("frame 10 مرحبا", timeout=SECONDS)
+    half = float(bar.get_attribute("aria-valuenow") or 0)
+    assert 0 < half < 100
+    expect(view.locator("[data-sse-part=steps]")).to_contain_text("[1] Load")
+    opened(notebook, "live-half")
+    expect(bar).to_have_attribute("aria-valuenow", "100", timeout=SECONDS)
+    expect(view.locator("[data-sse-part=steps]")).to_contain_text("[2] Save")
+    opened(notebook, "live-end")
+    notebook.wait_idle()
+    expect(notebook.view(1)).to_have_count(0)
+    output = notebook.output(1)
+    expect(output).to_contain_text("100 %")
+    expect(output).to_contain_text("40/40")
+    expect(output).to_contain_text("frame 39 مرحبا")
+
+    saved = notebook.save()
+    [bundle] = bundles(saved, 1)
+    assert "application/vnd.jupyter.widget-view+json" not in bundle
+    snapshot = bundle[MIME]["snapshot"]
+    assert (snapshot["status"], snapshot["result"]) == ("done", "https://example.org/video.mp4")
+    assert snapshot["log"]["count"] == 40
+    assert "100 %" in bundle["text/markdown"]
+    assert "100 %" in bundle["text/plain"]
+
+    [entry] = streams(lab, notebook)
+    assert entry["status"] == "done"
+    assert entry["title"] == "Render المشهد"
+    lines = [event["text"] for event in events_of(lab, entry["stream"]) if event["type"] == "log"]
+    assert lines == [f"frame {index} مرحبا" for index in range(40)]
+
+    notebook.page.reload()
+    expect(notebook.output(1)).to_contain_text("frame 39 مرحبا", timeout=SECONDS)
+
+
+def test_cancel_works_while_the_kernel_is_busy(open_notebook: Any) -> None:
+    notebook = open_notebook(
+        GATE,
+        """
+with task("Endless") as t:
+    try:
+        for i in track(range(10**9), "rounds"):
+            pass
+    except Cancelled:
+        print("seen at", time.time(), "in round", i)
+        raise
+print("not reached")
+""",
+        "1 + 1",
+    )
+    notebook.run(0)
+    view = notebook.run(1)
+    status(view, "running")
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile("."), timeout=SECONDS)
+    button = view.locator("button[data-sse-action=cancel]")
+    pressed = button.evaluate("button => { button.click(); return Date.now() / 1000 }")
+    notebook.wait_idle()
+    expect(notebook.view(1)).to_have_count(0, timeout=SECONDS)
+    text = notebook.cell(1).locator(".jp-OutputArea").inner_text()
+    seen = float(re.search(r"seen at ([\d.]+)", text)[1])  # type: ignore[index]
+    print(f"Cancelled was raised {1000 * (seen - pressed):.0f} ms after the click")
+    assert "not reached" not in text
+    assert "Traceback" not in text
+    assert "cancelled" in text.lower()
+    saved = notebook.save()
+    snapshot = next(bundle[MIME]["snapshot"] for bundle in bundles(saved, 1) if MIME in bundle)
+    assert snapshot["status"] == "cancelled"
+    notebook.run(2)
+    expect(notebook.output(2)).to_contain_text("2", timeout=SECONDS)
+
+
+def test_an_error_shows_what_happened(open_notebook: Any) -> None:
+    notebook = open_notebook(
+        GATE,
+        """
+with task("Divide") as t:
+    t.progress(3, 10)
+    t.log("about to divide")
+    wait_for("divide")
+    1 / 0
+""",
+    )
+    notebook.run(0)
+    status(notebook.run(1), "running")
+    opened(notebook, "divide")
+    notebook.wait_idle()
+    expect(notebook.cell(1)).to_contain_text("ZeroDivisionError: division by zero")
+    snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
+    assert snapshot["status"] == "error"
+    assert snapshot["error"]["code"] == "ZeroDivisionError"
+    assert snapshot["bars"][0]["n"] == 3
+
+
+ANSWER = "# لماذا السماء زرقاء؟\n\nبسبب **تشتت** الضوء.\n\n- one\n- two 👩‍👩‍👧‍👦\n\n```python\nprint('blue')\n```\n"
+
+
+def test_an_answer_streams_through_the_real_sdk(open_notebook: Any) -> None:
+    words = re.findall(r"\S+\s*|\s+", ANSWER)
+    with openai_server(words) as model:
+        notebook = open_notebook(
+            f"from openai import OpenAI\nfrom jupyter_sse import stream\nclient = OpenAI(base_url={model.base_url!r}, api_key='k')",
+            """
+answer = stream(
+    client.chat.completions.create(
+        model="test", messages=[{"role": "user", "content": "Why is the sky blue?"}], stream=True
+    ),
+    title="Why is the sky blue?",
+)
+""",
+            "print(answer)\nprint(answer.usage)",
+        )
+        notebook.run(0)
+        notebook.wait_idle()
+        model.go.clear()
+        view = notebook.run(1)
+        status(view, "running")
+        model.go.set()
+        heading = view.locator("[data-sse-part=answer] h1")
+        heading.or_(notebook.output(1).locator("h1")).first.wait_for(timeout=SECONDS)
+        notebook.wait_idle()
+        output = notebook.output(1)
+        expect(output.locator("h1")).to_contain_text("لماذا السماء زرقاء؟")
+        expect(output.locator("li").nth(1)).to_have_text("two 👩‍👩‍👧‍👦")
+        expect(output.locator("pre")).to_contain_text("print('blue')")
+        notebook.run(2)
+        expect(notebook.output(2)).to_contain_text("print('blue')", timeout=SECONDS)
+        expect(notebook.output(2)).to_contain_text(f"output_tokens={len(words)}")
+
+
+def test_text_grows_while_it_comes(open_notebook: Any) -> None:
+    notebook = open_notebook(
+        GATE,
+        """
+def words():
+    yield "The **first** words, "
+    wait_for("second")
+    yield "then [a link](https://example.org) and <script>window.hacked = 1</script> "
+    yield "![x](https://example.org/beacon.png) [bad](javascript:window.hacked=1) "
+    wait_for("third")
+    yield "and the end."
+_ = stream(words(), title="Slow")
+""",
+    )
+    notebook.run(0)
+    answer = notebook.run(1).locator("[data-sse-part=answer]")
+    expect(answer.locator("strong")).to_have_text("first", timeout=SECONDS)
+    opened(notebook, "second")
+    expect(answer.get_by_role("link", name="a link")).to_have_attribute("href", "https://example.org", timeout=SECONDS)
+    expect(answer).to_contain_text("<script>")
+    expect(answer.locator("img")).to_have_count(0)
+    expect(answer.locator("a")).to_have_count(1)
+    assert notebook.page.evaluate("window.hacked") is None
+    opened(notebook, "third")
+    notebook.wait_idle()
+    expect(notebook.output(1)).to_contain_text("and the end.")
+
+
+def test_ten_thousand_events_at_full_speed(open_notebook: Any, lab: JupyterServer, page: Page) -> None:
+    notebook = open_notebook(
+        GATE,
+        """
+with task("Flood") as t:
+    for i in range(10_000):
+        t.log(f"line {i}")
+    wait_for("flood-end")
+""",
+    )
+    notebook.run(0)
+    view = notebook.run(1)
+    log = view.locator("[data-sse-part=log]")
+    expect(log).to_contain_text("line 9999", timeout=SECONDS)
+    expect(log).to_contain_text("9,800 earlier lines")
+    assert log.locator(".jsse-line").count() == 200
+    # The page still answers: a click is served and a frame is drawn.
+    assert page.evaluate("new Promise(resolve => requestAnimationFrame(() => resolve(true)))")
+    opened(notebook, "flood-end")
+    notebook.wait_idle()
+    [entry] = streams(lab, notebook)
+    lines = [event["text"] for event in events_of(lab, entry["stream"]) if event["type"] == "log"]
+    assert lines == [f"line {index}" for index in range(10_000)]
+    assert len(json.dumps(notebook.save())) < 200_000
+
+
+def test_a_hundred_short_tasks_do_not_choke_the_notebook(open_notebook: Any, lab: JupyterServer) -> None:
+    notebook = open_notebook(
+        "from jupyter_sse import task, track\nfor i in range(100):\n    with task(f'Task {i}') as t:\n        t.progress(1, 1)"
+    )
+    notebook.run(0)
+    notebook.wait_idle()
+    saved = notebook.save()
+    assert [bundle[MIME]["snapshot"]["title"] for bundle in bundles(saved, 0)] == [f"Task {index}" for index in range(100)]
+    assert {bundle[MIME]["snapshot"]["status"] for bundle in bundles(saved, 0)} == {"done"}
+    wait_for(lambda: len(streams(lab, notebook)) == 100, "all streams to reach the server")
+    assert {entry["status"] for entry in streams(lab, notebook)} == {"done"}
+
+
+@pytest.mark.parametrize("to", ["html", "markdown"])
+def test_nbconvert_shows_the_final_state(open_notebook: Any, to: str) -> None:
+    notebook = open_notebook(
+        "from jupyter_sse import stream, task\n"
+        "_ = stream(['An *answer*', ' that ends.'], title='Q')\n"
+        "with task('Work') as t:\n    t.progress(7, 7)"
+    )
+    notebook.run(0)
+    notebook.wait_idle()
+    notebook.save()
+    converted = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", to, "--stdout", str(notebook.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    assert ("An <em>answer</em> that ends." if to == "html" else "An *answer* that ends.") in converted
+    assert "100 %" in converted
+    assert "7/7" in converted
+    assert "Loading widget" not in converted
