@@ -288,6 +288,9 @@ test("an image is loaded when it is asked for, and then stays", () => {
   markdown.finish();
   expect(root.querySelector("img")).toBe(img);
   expect(root.querySelector("button")).toBeNull();
+  markdown.finish("[![A dog](https://img.example/dog.png)](https://x.example)");
+  expect(root.querySelector("img")).toBeNull();
+  expect(root.querySelector("button")?.textContent).toBe("A dog (img.example)");
 });
 
 test.each([

@@ -127,7 +127,7 @@ function lastToOpen(blocks: Block[], tail: string, whole: boolean): number {
 /** The offset at which a line (from 0) begins; -1 if the line before it has not ended. */
 function lineStart(text: string, line: number): number {
   if (line === 0) return 0;
-  const ends = /\r\n|\n|\r(?!$)/g;
+  const ends = /\r\n?|\n/g;
   for (let count = 0; ends.exec(text); ) if (++count === line) return ends.lastIndex;
   return -1;
 }
