@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 from harness import JupyterServer, wait_for
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -19,12 +19,12 @@ LIVE = "[data-sse-stream]"
 
 def write_notebook(server: JupyterServer, name: str, *cells: str) -> Path:
     """A notebook of code cells in the server's folder."""
-    notebook = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     path = server.notebooks / name
-    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, path)
     return path
 
 
@@ -32,7 +32,9 @@ def quiet_lab(server: JupyterServer) -> None:
     """No questions about news, which would cover the page."""
     folder = server.home / "lab-settings" / "@jupyterlab" / "apputils-extension"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    (folder / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
 
 
 class Notebook:
@@ -53,7 +55,9 @@ class Notebook:
     def _wait_for_kernel(self) -> None:
         if self.server.app == "notebook":
             self.page.wait_for_selector(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator", timeout=60_000)
-        self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000, state="attached")
+        self.page.wait_for_selector(
+            '.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000, state="attached"
+        )
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
@@ -61,7 +65,7 @@ class Notebook:
     def run(self, index: int) -> Locator:
         """Start a cell; its view, as soon as there is one."""
         cell = self.cell(index)
-        prompt = cell.locator(".jp-InputPrompt").first
+        prompt = cell.locator(".jp-InputPrompt").first.element_handle()
         before = prompt.inner_text()
 
         def started() -> bool:
@@ -69,8 +73,8 @@ class Notebook:
             cell.locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             try:
-                expect(prompt).not_to_have_text(before, timeout=2000)
-            except AssertionError:
+                self.page.wait_for_function("([el, text]) => el.innerText !== text", arg=[prompt, before], timeout=2000)
+            except TimeoutError:
                 return False
             return True
 
@@ -84,6 +88,9 @@ class Notebook:
         return self.cell(index).locator(".jp-OutputArea-output")
 
     def wait_idle(self) -> None:
+        """Until nothing runs, nor waits to."""
+        busy = self.page.locator(".jp-InputPrompt", has_text="[*]")
+        expect(busy).to_have_count(0, timeout=60_000)
         self._wait_for_kernel()
 
     def save(self) -> dict[str, Any]:

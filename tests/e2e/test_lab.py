@@ -48,6 +48,12 @@ def events_of(lab: JupyterServer, stream: str) -> list[dict[str, Any]]:
     return [json.loads(frame.data) for frame in frames if frame.event != "hello"]
 
 
+def lines_of(lab: JupyterServer, stream: str) -> list[str]:
+    """The log; in a burst, one event has several lines."""
+    events = events_of(lab, stream)
+    return [line for event in events if event["type"] == "log" for line in event["text"].removesuffix("\n").split("\n")]
+
+
 def bundles(saved: dict[str, Any], index: int) -> list[dict[str, Any]]:
     """The outputs' data; text, which the file has in lines, as text."""
     found = [output["data"] for output in saved["cells"][index]["outputs"] if "data" in output]
@@ -100,8 +106,7 @@ with task("Render المشهد", steps=2) as t:
     [entry] = streams(lab, notebook)
     assert entry["status"] == "done"
     assert entry["title"] == "Render المشهد"
-    lines = [event["text"] for event in events_of(lab, entry["stream"]) if event["type"] == "log"]
-    assert lines == [f"frame {index} مرحبا" for index in range(40)]
+    assert lines_of(lab, entry["stream"]) == [f"frame {index} مرحبا" for index in range(40)]
 
     notebook.page.reload()
     expect(notebook.output(1)).to_contain_text("frame 39 مرحبا", timeout=SECONDS)
@@ -172,7 +177,8 @@ def test_an_answer_streams_through_the_real_sdk(open_notebook: Any) -> None:
     words = re.findall(r"\S+\s*|\s+", ANSWER)
     with openai_server(words) as model:
         notebook = open_notebook(
-            f"from openai import OpenAI\nfrom jupyter_sse import stream\nclient = OpenAI(base_url={model.base_url!r}, api_key='k')",
+            "from openai import OpenAI\nfrom jupyter_sse import stream\n"
+            f"client = OpenAI(base_url={model.base_url!r}, api_key='k')",
             """
 answer = stream(
     client.chat.completions.create(
@@ -250,19 +256,20 @@ with task("Flood") as t:
     opened(notebook, "flood-end")
     notebook.wait_idle()
     [entry] = streams(lab, notebook)
-    lines = [event["text"] for event in events_of(lab, entry["stream"]) if event["type"] == "log"]
-    assert lines == [f"line {index}" for index in range(10_000)]
+    assert lines_of(lab, entry["stream"]) == [f"line {index}" for index in range(10_000)]
     assert len(json.dumps(notebook.save())) < 200_000
 
 
 def test_a_hundred_short_tasks_do_not_choke_the_notebook(open_notebook: Any, lab: JupyterServer) -> None:
     notebook = open_notebook(
-        "from jupyter_sse import task, track\nfor i in range(100):\n    with task(f'Task {i}') as t:\n        t.progress(1, 1)"
+        "from jupyter_sse import task\nfor i in range(100):\n    with task(f'Task {i}') as t:\n        t.progress(1, 1)"
     )
     notebook.run(0)
     notebook.wait_idle()
     saved = notebook.save()
-    assert [bundle[MIME]["snapshot"]["title"] for bundle in bundles(saved, 0)] == [f"Task {index}" for index in range(100)]
+    assert [bundle[MIME]["snapshot"]["title"] for bundle in bundles(saved, 0)] == [
+        f"Task {index}" for index in range(100)
+    ]
     assert {bundle[MIME]["snapshot"]["status"] for bundle in bundles(saved, 0)} == {"done"}
     wait_for(lambda: len(streams(lab, notebook)) == 100, "all streams to reach the server")
     assert {entry["status"] for entry in streams(lab, notebook)} == {"done"}

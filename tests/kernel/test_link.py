@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jupyter_sse import connect, stream, task, track
-from jupyter_sse.events import Delta, Log, Preview, Start
+from jupyter_sse.events import Delta, Done, Log, Preview, Start
 from jupyter_sse.kernel import link
 from jupyter_sse.kernel.producer import Producer
 from jupyter_sse.kernel.websocket import parse
@@ -475,24 +475,67 @@ def test_loopback_is_told_from_elsewhere() -> None:
 
 def test_without_a_server_snapshots_and_listeners_work() -> None:
     producer = Producer("local")
-    heard: list[tuple[int, int]] = []
+    heard: list[tuple[int, list[Any]]] = []
     begun: list[int] = []
     producer.emit(Log(text="before"))
 
     def listener(first: int, events: list[Any]) -> float:
-        heard.append((first, len(events)))
+        heard.append((first, events))
         return 0.05
 
     producer.listen(listener, lambda snapshot: begun.append(snapshot.seq))
     for i in range(100):
         producer.emit(Log(text=str(i)))
     producer.done()
-    until(lambda: sum(count for _, count in heard) == 101)
+    until(lambda: heard and heard[-1][1][-1] == Done(ts=producer.snapshot.ended))
     assert begun == [2]
-    assert heard[0][0] == 3
-    assert [first for first, _ in heard[1:]] == [first + count for first, count in heard[:-1]]
+    following = 3
+    lines = []
+    for first, events in heard:
+        assert first == following
+        following += len(events)
+        lines += [line for event in events if isinstance(event, Log) for line in event.text.split()]
+    assert lines == [str(i) for i in range(100)]
     assert producer.snapshot.log.count == 101
-    assert producer.snapshot.seq == 103
+    assert producer.snapshot.seq == following - 1
+
+
+def test_a_burst_of_log_lines_is_merged_and_a_few_are_not(linked: LinkServer) -> None:
+    producer = Producer("burst")
+    linked.wait(lambda: linked.types(producer.id) == ["start"])
+    for text in ("one", "", "three\nfour"):
+        producer.emit(Log(text=text))
+    producer.snapshot  # noqa: B018 (the burst is another batch)
+    for i in range(5000):
+        producer.emit(Log(text="" if i % 2 else f"{i}\n", level="info" if i % 3 else None))
+    producer.done()
+    linked.wait(lambda: linked.ended(producer.id))
+    events = [event for event in linked.streams[producer.id] if event["type"] == "log"]
+    assert [event["text"] for event in events[:3]] == ["one", "", "three\nfour"]
+    assert linked.lines(producer.id)[4:] == ["" if i % 2 else str(i) for i in range(5000)]
+    assert producer.snapshot.log.count == 5004
+    assert len(events) < 4000  # levels are kept apart
+    plain = [
+        line for event in events[3:] if "level" not in event for line in event["text"].removesuffix("\n").split("\n")
+    ]
+    assert plain == ["" if i % 2 else str(i) for i in range(0, 5000, 3)]
+
+
+def test_what_is_merged_stays_below_the_size_of_an_event(linked: LinkServer) -> None:
+    linked.max_event = 1024
+    first = Producer("first")
+    linked.wait(lambda: linked.types(first.id) == ["start"])
+    until(lambda: link.current().max_event == 1024)
+    producer = Producer("small")
+    for i in range(3000):
+        producer.delta(f"{i} ")
+    for i in range(3000):
+        producer.emit(Log(text=str(i)))
+    producer.done()
+    first.done()
+    linked.wait(lambda: linked.ended(producer.id))
+    assert linked.texts(producer.id) == "".join(f"{i} " for i in range(3000))
+    assert linked.lines(producer.id) == [str(i) for i in range(3000)]
 
 
 def test_a_listener_that_fails_is_dropped() -> None:

@@ -96,7 +96,13 @@ def test_a_refused_event_stops_the_batch_there(server: JupyterServer) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["{", "[]", '{"op":"nonsense"}', '{"op":"append","stream":"../x","seq":1,"events":[]}', '{"op":"append","stream":"x","seq":0,"events":[]}'],
+    [
+        "{",
+        "[]",
+        '{"op":"nonsense"}',
+        '{"op":"append","stream":"../x","seq":1,"events":[]}',
+        '{"op":"append","stream":"x","seq":0,"events":[]}',
+    ],
 )
 def test_garbage_closes_the_link_and_nothing_else(server: JupyterServer, message: str) -> None:
     with link(server) as one:
@@ -127,7 +133,8 @@ def test_cancel_reaches_the_producer_also_after_it_was_away(server: JupyterServe
     with link(server) as one:
         one.append(other, 1, START)
     wait_for(
-        lambda: server.request("POST", f"streams/{other}/cancel").json()["via"] == "pending", "the link to be seen closed"
+        lambda: server.request("POST", f"streams/{other}/cancel").json()["via"] == "pending",
+        "the link to be seen closed",
     )
     with link(server, one.producer) as again:
         again.say(op="append", stream=other, seq=2, events=[delta("x")])
@@ -306,7 +313,7 @@ def test_a_kernel_writes_through_its_link(server: JupyterServer, kernel: Kernel)
         "    t.result = float('nan')\n"
         "print(t.id)"
     )
-    wait_for(lambda: snapshot(server, stream)["status"] == "done", "the stream to end")
+    wait_for(lambda: snapshot(server, stream).get("status") == "done", "the stream to end")
     found = snapshot(server, stream)
     assert found["log"]["count"] == 5000
     assert found["log"]["lines"][-1]["text"] == "4999 \ufffd \0"
@@ -320,7 +327,9 @@ def test_the_first_cancel_asks_and_the_second_interrupts(server: JupyterServer, 
     assert reply_of(kernel)["ename"] == "Cancelled"
     wait_for(lambda: snapshot(server, stream)["status"] == "cancelled", "the stream to end")
     deaf = start_busy(
-        kernel, "import time\nfrom jupyter_sse import task\nwith task('Deaf') as t:\n    print(t.id, flush=True)\n    time.sleep(600)"
+        kernel,
+        "import time\nfrom jupyter_sse import task\nwith task('Deaf') as t:\n    print(t.id, flush=True)\n"
+        "    time.sleep(600)",
     )
     wait_for(lambda: server.request("GET", f"streams/{deaf}").status_code == 200, "the stream")
     assert server.request("POST", f"streams/{deaf}/cancel").json()["via"] == "producer"
@@ -361,15 +370,19 @@ def test_streams_survive_a_server_that_is_killed_while_their_kernel_lives(
         "    for i in range(400):\n"
         "        t.log(str(i)); time.sleep(0.01)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, server.url, server.token], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, server.url, server.token], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     with process:
         stream = process.stdout.readline().strip()
-        wait_for(lambda: server.request("GET", f"streams/{stream}").json().get("log", {}).get("count", 0) > 20, "some lines")
+        wait_for(
+            lambda: server.request("GET", f"streams/{stream}").json().get("log", {}).get("count", 0) > 20, "some lines"
+        )
         server.kill()
         server.start()
         assert process.wait(60) == 0
-    wait_for(lambda: snapshot(server, stream)["status"] == "done", "the stream to end")
+    wait_for(lambda: snapshot(server, stream).get("status") == "done", "the stream to end")
     found = snapshot(server, stream)
     assert found["log"]["count"] == 400
     assert [line["text"] for line in found["log"]["lines"]] == [str(index) for index in range(200, 400)]
