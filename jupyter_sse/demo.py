@@ -26,14 +26,14 @@ You asked: {question}
 What you are looking at:
 
 1. the words come through the server's log, not through the notebook's messages;
-2. reload this page while I am writing: nothing is lost, and I go on where I was;
+2. the server keeps them: `curl` can read along, and after a lost connection the view goes on where it was;
 3. press *Cancel*: it works although the cell is busy.
 
 | part | what it does |
 | --- | --- |
 | kernel | writes events, and never waits for the network |
 | server | keeps them, and serves them to every view |
-| browser | shows them, here or on your phone |
+| browser | shows them, and passes your *Cancel* on |
 
 To hear from a real model, set `OPENAI_API_KEY`, or for a local server such as Ollama or vLLM `OPENAI_BASE_URL`, and:
 
@@ -55,7 +55,7 @@ _ARABIC_TEXT = """\
 ما الذي تراه الآن:
 
 1. تمرّ الكلمات عبر سجلّ الخادم، لا عبر رسائل الدفتر؛
-2. أعد تحميل الصفحة وأنا أكتب: لن يضيع شيء، وسأكمل من حيث كنت؛
+2. يحفظها الخادم: يمكن لـ `curl` أن يتابعها، وإذا انقطع الاتصال تكمل الصفحة من حيث كانت؛
 3. اضغط زر *الإلغاء*: يعمل حتى والخلية مشغولة.
 
 | الجزء | ما يفعله |

@@ -60,7 +60,7 @@ class Notebook:
         )
 
     def cell(self, index: int) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+        return self.page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{index}"]')
 
     def run(self, index: int) -> Locator:
         """Start a cell; its view, as soon as there is one."""
