@@ -3,8 +3,8 @@
     python benchmarks/ingest.py [--quick]
 
 Both write to the same jupyter_server, in a process of its own, with its token required and the SQLite log on. An event
-is a log line of 80 characters or a token; at full speed the link merges what follows one another. Times are taken in the
-user's thread, and at the server's answer, which both ways means that the event is committed. The POST goes over a
+is a log line of 80 characters or a token; at full speed the link merges what follows one another. Times are taken in
+the user's thread, and at the server's answer, which both ways means that the event is committed. The POST goes over a
 connection that is kept open. As in a notebook nothing is printed. Trust the ratios: the cores are shared by the user's
 thread, the link's and the server.
 """

@@ -331,7 +331,9 @@ class Link:
                     item()
                     continue
                 heavy += size
-                touched[channel] = None
+                if channel not in touched:
+                    touched[channel] = None
+                    channel.limit(self.max_event)
                 if channel.ended:
                     continue
                 if isinstance(item, Sampler):
@@ -358,7 +360,6 @@ class Link:
     def _settle(self, channel: Channel) -> None:
         if not channel.ended and channel.id not in self._channels:
             self._channels[channel.id] = channel
-            channel.limit(self.max_event)
             self._wanted.set()
         channel.settle()
         fresh, channel.fresh = channel.fresh, []
@@ -485,8 +486,6 @@ class Link:
         op = said.get("op")
         if op == "welcome":
             self.max_event = int(said.get("max_event", MAX_EVENT))
-            for open_one in self._channels.values():
-                open_one.limit(self.max_event)
             self.connected = True
             return
         channel = self._channels.get(said.get("stream", ""))
