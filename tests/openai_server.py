@@ -17,7 +17,10 @@ class OpenAIServer:
         self.words = words
         self.go = threading.Event()
         self.go.set()
+        self.pause = 0.0
+        """Seconds between two words: the model's own pace."""
         self.hung_up = threading.Event()
+        self.closing = threading.Event()
         self.requests: list[dict[str, Any]] = []
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.http.daemon_threads = True
@@ -42,6 +45,7 @@ class OpenAIServer:
                 try:
                     for word in model.words:
                         model.go.wait(30)
+                        model.closing.wait(model.pause)
                         self._send(choices=[{"index": 0, "delta": {"role": "assistant", "content": word}}])
                     self._send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
                     usage = {"prompt_tokens": 5, "completion_tokens": len(model.words), "total_tokens": 5}
@@ -71,6 +75,7 @@ def openai_server(words: list[str]) -> Iterator[OpenAIServer]:
         yield server
     finally:
         server.go.set()
+        server.closing.set()
         server.http.shutdown()
         server.http.server_close()
         thread.join()

@@ -21,7 +21,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from ..events import CONNECTION_TYPES, Error, Event, EventError, Unknown, canonical, type_of
 from ..log import Gap, LogError
 from .auth import RESOURCE, ProducerMixin
-from .hub import HTTP, Channel, Closed, Full, Hub
+from .channel import HTTP, Channel, Closed, Full
+from .hub import Hub
 from .streams import is_stream_id
 
 __all__ = ["KernelHandler", "Producers", "handlers"]

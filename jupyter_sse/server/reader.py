@@ -13,7 +13,8 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from .hub import Blob, Feed, Hub
+from .feed import Blob, Feed
+from .hub import Hub
 
 __all__ = ["Reader"]
 

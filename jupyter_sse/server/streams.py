@@ -16,7 +16,8 @@ from tornado.iostream import StreamClosedError
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
 from ..log import Entry, Gap, LogError
 from .auth import ApiError, ApiHandler, ProducerHandler, permitted
-from .hub import HTTP, Channel, Closed, Full, Hub
+from .channel import HTTP, Channel, Closed, Full
+from .hub import Hub
 from .reader import Reader
 
 __all__ = ["STREAM_ID", "MultiplexHandler", "SseHandler", "handlers", "is_stream_id"]

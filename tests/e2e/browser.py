@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,21 @@ FLAGS = [
 LIVE = "[data-sse-stream]"
 
 
-def write_notebook(server: JupyterServer, name: str, *cells: str) -> Path:
-    """A notebook of code cells in the server's folder."""
+def write_cells(server: JupyterServer, name: str, cells: Sequence[tuple[str, str]]) -> Path:
+    """A notebook of (kind, source) cells in the server's folder."""
+    make: dict[str, Any] = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
     notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        cells=[make[kind](source) for kind, source in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     path = server.notebooks / name
     nbformat.write(notebook, path)
     return path
+
+
+def write_notebook(server: JupyterServer, name: str, *sources: str) -> Path:
+    """A notebook of code cells."""
+    return write_cells(server, name, [("code", source) for source in sources])
 
 
 def quiet_lab(server: JupyterServer) -> None:

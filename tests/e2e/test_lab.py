@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook
+from browser import Notebook, write_cells, write_notebook
 from harness import JupyterServer, wait_for
 from openai_server import openai_server
 from playwright.sync_api import Locator, Page, expect
@@ -296,3 +298,97 @@ def test_nbconvert_shows_the_final_state(open_notebook: Any, to: str) -> None:
     assert "100 %" in converted
     assert "7/7" in converted
     assert "Loading widget" not in converted
+
+
+QUICKSTART = Path(__file__).parent.parent.parent / "notebooks" / "quickstart.ipynb"
+
+
+def shown_growing(part: Locator) -> None:
+    """The text of a part gets longer while one watches."""
+    expect(part).to_have_text(re.compile(r"\S"), timeout=SECONDS)
+    before = len(part.inner_text())
+    wait_for(lambda: part.count() == 0 or len(part.inner_text()) > before, "the text to grow")
+    assert part.count() == 1, "the answer was over before it was seen to grow"
+
+
+@pytest.mark.parametrize("model", ["demo", "openai"])
+def test_the_quickstart_from_top_to_bottom(page: Page, lab: JupyterServer, model: str) -> None:
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(QUICKSTART.read_text())["cells"]]
+    words = re.findall(r"\S+\s*|\s+", ANSWER * 40)
+    with openai_server(words) as server:
+        server.pause = 0.005
+        if model == "openai":
+            cells.insert(0, ("code", f"import os\nos.environ['OPENAI_BASE_URL'] = {server.base_url!r}"))
+        path = write_cells(lab, f"quickstart-{model}.ipynb", cells)
+        notebook = Notebook(page, lab, path).open()
+        code = [index for index, (kind, _) in enumerate(cells) if kind == "code"]
+        if model == "openai":
+            notebook.run(code.pop(0))
+        ask, words_cell, define, train, endless, seen = code
+        shown_growing(notebook.run(ask).locator("[data-sse-part=answer]"))
+        notebook.wait_idle()
+        expect(notebook.output(ask)).to_contain_text("demo model" if model == "demo" else "لماذا السماء زرقاء؟")
+        assert bool(server.requests) == (model == "openai")
+    notebook.run(words_cell)
+    expect(notebook.output(words_cell)).to_contain_text("words, done", timeout=SECONDS)
+
+    notebook.run(define)
+    notebook.wait_idle()
+    view = notebook.run(train)
+    bar = view.get_by_role("progressbar", name="Epoch")
+    expect(bar).to_have_attribute("aria-valuenow", re.compile("[1-9]"), timeout=SECONDS)
+    first = float(bar.get_attribute("aria-valuenow") or 0)
+    wait_for(lambda: float(bar.get_attribute("aria-valuenow") or 0) > first, "the bar to move")
+    expect(view.locator("[data-sse-part=preview] img")).to_be_visible(timeout=SECONDS)
+    notebook.wait_idle()
+    expect(notebook.output(train)).to_contain_text("120/120")
+    expect(notebook.output(train).locator("img")).to_be_visible()
+    expect(notebook.output(train)).to_contain_text("Result:")
+
+    status(notebook.run(endless), "running")
+    notebook.view(endless).locator("button[data-sse-action=cancel]").click()
+    notebook.wait_idle()
+    expect(notebook.output(endless).first).to_contain_text("cancelled")
+
+    notebook.run(seen)
+    printed = notebook.cell(seen).locator(".jp-OutputArea")
+    expect(printed).to_contain_text("curl -N", timeout=SECONDS)
+    command = next(line for line in printed.inner_text().splitlines() if line.startswith("curl -N"))
+    with subprocess.Popen(
+        ["bash", "-c", command], env={**os.environ, "TOKEN": lab.token}, stdout=subprocess.PIPE
+    ) as curl:
+        assert curl.stdout is not None
+        heard = b""
+        while b"second 2" not in heard:
+            heard += os.read(curl.stdout.fileno(), 65536)
+        curl.kill()
+    assert b"event: hello" in heard
+    assert b"event: progress" in heard
+    notebook.view(seen).locator("button[data-sse-action=cancel]").click()
+    notebook.wait_idle()
+
+    notebook.save()
+    page.reload()
+    expect(notebook.output(ask)).to_contain_text("demo model" if model == "demo" else "blue", timeout=SECONDS)
+    expect(notebook.view(ask)).to_have_count(0)
+
+
+def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path) -> None:
+    server = make_server(app="notebook", home=tmp_path / "notebook")
+    path = write_notebook(
+        server,
+        "seven.ipynb",
+        GATE,
+        "with task('Seven') as t:\n    t.log('line one')\n    t.progress(1, 2)\n    wait_for('seven')",
+    )
+    notebook = Notebook(page, server, path).open()
+    notebook.run(0)
+    view = notebook.run(1)
+    status(view, "running")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("line one")
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
+    opened(notebook, "seven")
+    notebook.wait_idle()
+    expect(notebook.output(1)).to_contain_text("line one")
+    snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
+    assert snapshot["status"] == "done"

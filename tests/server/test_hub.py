@@ -13,7 +13,8 @@ from tornado.iostream import IOStream
 from jupyter_sse.events import Delta, Done, Event, Log, Start, encode
 from jupyter_sse.log import Gap, LogError
 from jupyter_sse.log.memory import MemoryLog
-from jupyter_sse.server.hub import Channel, Closed, Full, Hub, Limits
+from jupyter_sse.server.channel import Channel, Closed, Full
+from jupyter_sse.server.hub import Hub, Limits
 from jupyter_sse.server.reader import Reader
 from jupyter_sse.sse import Decoder, Frame
 

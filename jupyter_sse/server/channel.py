@@ -1,0 +1,156 @@
+"""A stream while somebody writes or reads it: its feeds, its state, and who produces it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..events import Event, Unknown, decode
+from ..state import Snapshot, fold
+from .feed import Feed
+
+if TYPE_CHECKING:
+    from ..log import Entry
+    from .hub import Hub
+
+__all__ = ["HTTP", "Channel", "Closed", "Full"]
+
+HTTP = "http"
+"""The producer of streams whose events come by POST: they have no connection that could be lost."""
+
+CHECKPOINT_EVENTS = 2000
+"""A snapshot is saved at the earliest after so many events, so that joining needs to fold no more of them."""
+
+
+class Closed(Exception):
+    """The stream takes no more events."""
+
+    def __init__(self, last: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.last = last
+        self.code = code
+        self.message = message
+
+
+class Full(Closed):
+    """The stream has reached its size limit."""
+
+
+class Channel:
+    """A stream while somebody writes or reads it."""
+
+    def __init__(self, hub: Hub, stream: str) -> None:
+        self.hub = hub
+        self.id = stream
+        self.exists = False
+        self.deleted = False
+        self.ended = False
+        self.first = 1
+        self.last = 0  # committed and published
+        self.accepted = 0  # handed to the log
+        self.accepted_end = False
+        self.bytes = 0
+        self.kind: str | None = None
+        self.created = time.time()
+        self.feeds: dict[str, Feed] = {}
+        self.owner: str | None = None  # who numbers the events: a link's producer id, or HTTP
+        self.kernel: str | None = None  # the kernel that the owner runs in
+        self.cancels = 0
+        self.on_cancel: Callable[[], None] | None = None
+        self.on_closed: Callable[[Closed], None] | None = None
+        self.epoch = 0  # goes up when an append fails, which undoes those under way behind it
+        self.touched = time.monotonic()
+        self._snapshot = Snapshot(stream=stream)
+        self._unfolded: list[tuple[int, Event | Unknown]] = []
+        self._checkpoint = 0
+        self._folded_bytes = 0
+        self._restoring = asyncio.Lock()
+        self._tracked = False  # events are folded as they come
+
+    def load(self, entry: Entry) -> None:
+        self.exists = True
+        self.deleted = entry.deleted
+        self.ended = self.accepted_end = entry.deleted or entry.status != "running"
+        self.first = entry.first
+        self.last = self.accepted = entry.seq
+        self.bytes = entry.bytes
+        self.kind = entry.kind
+        self.owner = entry.producer
+        self.created = entry.created
+
+    @property
+    def idle(self) -> bool:
+        return not self.feeds and self.accepted == self.last and self.on_closed is None
+
+    def feed(self, prefix: str) -> Feed:
+        feed = self.feeds.get(prefix)
+        if feed is None:
+            feed = self.feeds[prefix] = Feed(self, prefix)
+        return feed
+
+    def reset_reason(self, after: int) -> str | None:
+        """Why this cursor cannot be served, None if it can."""
+        if after < 0:
+            return "snapshot"
+        if after > self.last:
+            return "ahead"
+        if after < self.first - 1:
+            return "trimmed"
+        return None
+
+    async def snapshot(self) -> Snapshot:
+        """The stream's state after its last committed event."""
+        async with self._restoring:
+            if not self._tracked:
+                self._tracked = True
+                await self._restore()
+        return self._fold()
+
+    async def _restore(self) -> None:
+        saved = await self.hub.log.snapshot(self.id)
+        if saved is not None:
+            self._snapshot = msgspec.json.decode(saved, type=Snapshot)
+            self._checkpoint = self._snapshot.seq
+        while True:
+            rows = await self.hub.log.read(self.id, self._snapshot.seq)
+            if not rows:
+                break
+            self._snapshot = fold(self._snapshot, [(seq, decode(raw)) for seq, raw in rows])
+
+    def _fold(self) -> Snapshot:
+        if self._unfolded:
+            self._snapshot = fold(self._snapshot, self._unfolded)
+            self._unfolded = []
+        return self._snapshot
+
+    def committed(self, first: int, raws: Sequence[bytes], events: Sequence[Event | Unknown]) -> None:
+        """Publish what the log has taken."""
+        self.last = first + len(raws) - 1
+        self.touched = time.monotonic()
+        size = sum(map(len, raws))
+        self.bytes += size
+        stats = self.hub.stats
+        stats.appended += len(raws)
+        stats.appended_bytes += size
+        for feed in list(self.feeds.values()):
+            feed.publish(first, raws)
+        # A stream found in the log is folded when somebody asks for its state; from then on, as it goes.
+        self._tracked = self._tracked or first == 1
+        if self._tracked:
+            self._unfolded += enumerate(events, first)
+            self._folded_bytes += size
+        if self._tracked and not self._restoring.locked() and (len(self._unfolded) >= 512 or self.ended):
+            self._checkpoint_if_grown()
+
+    def _checkpoint_if_grown(self) -> None:
+        snapshot = self._fold()
+        # Not before as many bytes have come as the snapshot has, so that a growing text costs no more than twice.
+        grown = snapshot.seq - self._checkpoint >= CHECKPOINT_EVENTS and self._folded_bytes >= len(snapshot.text)
+        if grown or (self.ended and snapshot.seq > 200):
+            self._checkpoint = snapshot.seq
+            self._folded_bytes = 0
+            self.hub.spawn(self.hub.log.save_snapshot(self.id, msgspec.json.encode(snapshot)))
