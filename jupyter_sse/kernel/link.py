@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..events import Done, Error, Event, Log, Start, encode, type_of
+from ..events import Error, Event
 from . import websocket
-from .channel import SOURCE, TERMINAL, Channel, Listener, Sampler, instead
+from .channel import TERMINAL, Channel, Listener, Sampler
 from .origin import kernel_id
+from .outbox import Outbox
 from .websocket import Address, RefusedError
 
 if TYPE_CHECKING:
@@ -54,17 +55,11 @@ HEAVY = 2048
 """Events of this many characters are also counted by size, up to `MAX_HEAVY`, on their way to the link's thread."""
 MAX_HEAVY = 16 << 20
 MAX_DRAIN = 4096
-MAX_BATCH = 1 << 20
-MAX_IN_FLIGHT = 4
 GATHER = 0.02
 """Seconds after which events are folded and shown even though the link is still busy."""
-MAX_EVENT = 1 << 20
-"""The size of one event until the server's `welcome` says otherwise."""
 SAMPLE_INTERVAL = 0.05
 EXIT_SECONDS = 2.0
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
-
-_NEVER_DROPPED = (Start, Done, Error)
 
 Item = Event | Sampler
 
@@ -74,21 +69,15 @@ class Link:
 
     def __init__(self, address: Address | None, *, kernel: str | None = None, max_unacked: int = MAX_UNACKED) -> None:
         self.address = address
-        self.max_event = MAX_EVENT
-        self.connected = False
         self.problem: Exception | None = None
         self._kernel = kernel
         self._producer = secrets.token_urlsafe(16)
-        self._max_unacked = max_unacked
+        self._outbox = Outbox(remote=address is not None, max_unacked=max_unacked, warn=self._warn)
         self._data: deque[tuple[Channel | None, Any, int]] = deque()
         self._control: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._idle = False
         self._heavy = 0
         self._heavy_lock = threading.Lock()
-        self._channels: dict[str, Channel] = {}
-        self._sendable: dict[Channel, None] = {}
-        self._in_flight: deque[tuple[Channel, int]] = deque()
-        self._unacked = 0
         self._socket: websocket.Connection | None = None
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._flushers: list[threading.Event] = []
@@ -194,15 +183,24 @@ class Link:
         """End all running streams: the process exits."""
 
         def end() -> None:
-            for channel in list(self._channels.values()):
+            for channel in list(self._outbox.channels.values()):
                 if not channel.ended:
                     for sampler in channel.samplers:
                         channel.take(self._sample(sampler))
                     channel.samplers.clear()
                     channel.take(error)
-                    self._settle(channel)
+                    self._outbox.settle(channel)
 
         self._call(end)
+
+    @property
+    def connected(self) -> bool:
+        return self._outbox.connected
+
+    @property
+    def max_event(self) -> int:
+        """Bytes that one event's JSON may have."""
+        return self._outbox.max_event
 
     @property
     def silent(self) -> bool:
@@ -261,7 +259,7 @@ class Link:
     def _orphan(self) -> None:
         """In a forked child: the threads are gone, and the stream belongs to the parent."""
         self._silent = self._idle = True
-        self.connected = False
+        self._outbox.connected = False
         self._data = deque()
         self._heavy_lock = threading.Lock()
         if self._socket is not None:
@@ -274,7 +272,7 @@ class Link:
         while True:
             try:
                 self._wait()
-                if not self._full:
+                if not self._outbox.full:
                     self._drain()
                 self._tick()
                 self._send()
@@ -282,16 +280,11 @@ class Link:
             except Exception as error:
                 self._warn("bug", f"jupyter_sse: the link failed on one event and goes on: {error!r}")
 
-    @property
-    def _full(self) -> bool:
-        """Nothing more is taken: producers wait. While the server is away they do not: `_append` drops."""
-        return self.connected and self._unacked >= self._max_unacked
-
     def _wait(self) -> None:
         timeout = self._until_due()
-        if len(self._in_flight) >= MAX_IN_FLIGHT:
+        if self._outbox.under_way:
             timeout = GATHER if timeout is None else min(timeout, GATHER)
-        elif not self._full:
+        elif not self._outbox.full:
             self._idle = True
             if self._data:
                 self._idle = False
@@ -308,7 +301,7 @@ class Link:
 
     def _until_due(self) -> float | None:
         due = self._timers[0][0] if self._timers else None
-        for channel in self._channels.values():
+        for channel in self._outbox.channels.values():
             if channel.unheard:
                 due = channel.hear_at if due is None else min(due, channel.hear_at)
             for sampler in channel.samplers:
@@ -326,7 +319,7 @@ class Link:
                 channel, item, size = data.popleft()
                 if channel is None:
                     for other in touched:
-                        self._settle(other)
+                        self._outbox.settle(other)
                     touched = {}
                     item()
                     continue
@@ -349,7 +342,7 @@ class Link:
                 with self._heavy_lock:
                     self._heavy -= heavy
             for channel in touched:
-                self._settle(channel)
+                self._outbox.settle(channel)
 
     @staticmethod
     def _sample(sampler: Sampler) -> Event:
@@ -357,65 +350,18 @@ class Link:
         sampler.due = time.monotonic() + SAMPLE_INTERVAL
         return sampler.sample()
 
-    def _settle(self, channel: Channel) -> None:
-        if not channel.ended and channel.id not in self._channels:
-            self._channels[channel.id] = channel
-            self._wanted.set()
-        channel.settle()
-        fresh, channel.fresh = channel.fresh, []
-        for event in fresh:
-            if channel.ended:
-                return
-            if channel.lost and (isinstance(event, TERMINAL) or self._has_room):
-                self._say_lost(channel)
-            self._append(channel, event)
-
-    @property
-    def _has_room(self) -> bool:
-        return self.connected or self._unacked < self._max_unacked // 2
-
-    def _say_lost(self, channel: Channel) -> None:
-        lost, channel.lost = channel.lost, 0
-        text = f"{lost} events were lost here: the Jupyter server was away, and the memory for waiting events was full."
-        self._append(channel, Log(text=text, level="error", source=SOURCE), keep=True)
-        self._warn(f"lost:{channel.id}", f"{channel.title}: {text}")
-
-    def _append(self, channel: Channel, event: Event, *, keep: bool = False) -> None:
-        if self.address is None or channel.closed:
-            channel.number(event)
-            return
-        try:
-            raw = encode(event)
-            reason = f"it has {len(raw)} bytes, {self.max_event} are allowed" if len(raw) > self.max_event else None
-        except Exception as error:
-            raw, reason = b"", str(error)
-        if reason is not None:
-            log, last = instead(str(event.__struct_config__.tag), msgspec.structs.asdict(event), reason)
-            self._append(channel, log, keep=True)
-            if last is not None:
-                self._append(channel, last)
-            return
-        full = not self.connected and self._unacked + len(raw) > self._max_unacked
-        if full and not keep and not isinstance(event, _NEVER_DROPPED):
-            channel.lost += 1
-            return
-        channel.number(event)
-        channel.waiting.append(raw)
-        self._unacked += len(raw)
-        self._sendable[channel] = None
-
     def _tick(self) -> None:
         """Ask samplers, tell listeners and do what was put off, as their time has come."""
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
-        for channel in list(self._channels.values()):
+        for channel in list(self._outbox.channels.values()):
             due = [sampler for sampler in channel.samplers if sampler.due <= now]
             if due and not channel.ended:
                 for sampler in due:
                     del channel.samplers[sampler]
                     channel.take(self._sample(sampler))
-                self._settle(channel)
+                self._outbox.settle(channel)
             if channel.unheard and (channel.hear_at <= now or channel.ended):
                 events, channel.unheard = channel.unheard, []
                 try:
@@ -426,44 +372,23 @@ class Link:
                     channel.listener = None
 
     def _send(self) -> None:
-        while self.connected and self._sendable and len(self._in_flight) < MAX_IN_FLIGHT:
-            channel = next(iter(self._sendable))
-            del self._sendable[channel]  # and back at the end, so that streams take turns
-            first = channel.acked + len(channel.sent) + 1
-            batch: list[bytes] = []
-            size = 0
-            while channel.waiting and size < MAX_BATCH:
-                raw = channel.waiting.popleft()
-                batch.append(raw)
-                channel.sent.append(raw)
-                size += len(raw)
-            if not batch:
-                continue
-            if channel.waiting:
-                self._sendable[channel] = None
-            self._in_flight.append((channel, first + len(batch) - 1))
-            head = f'{{"op":"append","stream":"{channel.id}","seq":{first},"events":['.encode()
-            assert self._socket is not None
+        connection = self._socket
+        for message in self._outbox.batches():
+            assert connection is not None
             try:
-                self._socket.send(head + b",".join(batch) + b"]}")
+                connection.send(message)
             except Exception:
-                self._closed(self._socket)
+                self._closed(connection)
+                return
 
     def _rest(self) -> None:
-        """Forget ended streams, and let those know who wait for everything to be sent."""
-        if self.connected:
-            for channel in [channel for channel in self._channels.values() if channel.lost]:
-                if self._has_room:
-                    self._say_lost(channel)
-        for key in [
-            key
-            for key, channel in self._channels.items()
-            if channel.ended and not (channel.waiting or channel.sent or channel.unheard)
-        ]:
-            del self._channels[key]
-        if not (self._channels or self._dialled):
+        """See who wants the link, and let those know who wait for everything to be sent."""
+        self._outbox.forget()
+        if self._outbox.channels:
+            self._wanted.set()
+        elif not self._dialled:
             self._wanted.clear()
-        if self._flushers and not self._data and all(channel.settled for channel in self._channels.values()):
+        if self._flushers and not self._data and self._outbox.settled:
             for flusher in self._flushers:
                 flusher.set()
             self._flushers = []
@@ -482,65 +407,7 @@ class Link:
     def _heard(self, connection: websocket.Connection, message: str | bytes) -> None:
         if connection is not self._socket:
             return
-        said = msgspec.json.decode(message)
-        op = said.get("op")
-        if op == "welcome":
-            self.max_event = int(said.get("max_event", MAX_EVENT))
-            self.connected = True
-            return
-        channel = self._channels.get(said.get("stream", ""))
-        if channel is None:
-            return
-        if op == "ack":
-            self._unacked -= channel.ack(said["seq"])
-            self._landed(channel, lambda last: last <= said["seq"])
-        elif op == "gap":
-            self._gap(channel, said["seq"])
-        elif op == "refused":
-            self._refused(channel, said["seq"], str(said.get("message", said.get("code"))))
-        elif op == "closed":
-            self._stop(channel, str(said.get("message") or said.get("code")))
-        elif op == "cancel":
-            for action in channel.on_cancel:
-                action()
-
-    def _landed(self, channel: Channel, has: Callable[[int], bool]) -> None:
-        self._in_flight = deque(entry for entry in self._in_flight if not (entry[0] is channel and has(entry[1])))
-
-    def _gap(self, channel: Channel, seq: int) -> None:
-        if seq < channel.acked:
-            self._stop(channel, "the server has lost the beginning of the stream")
-            return
-        self._unacked -= channel.ack(seq)
-        channel.rewind(seq)
-        self._landed(channel, lambda last: True)
-        self._sendable[channel] = None
-
-    def _refused(self, channel: Channel, seq: int, message: str) -> None:
-        channel.rewind(seq - 1)
-        self._landed(channel, lambda last: last >= seq)
-        index = seq - channel.acked - len(channel.sent) - 1
-        if not 0 <= index < len(channel.waiting) or seq in channel.replaced:
-            self._stop(channel, message)
-            return
-        raw = channel.waiting[index]
-        log, last = instead(type_of(raw), msgspec.json.decode(raw), message)
-        channel.replaced.add(seq)
-        channel.waiting[index] = encode(log)
-        self._unacked += len(channel.waiting[index]) - len(raw)
-        if last is not None:
-            channel.seq += 1
-            channel.replaced.add(channel.seq)
-            channel.waiting.append(encode(last))
-            self._unacked += len(channel.waiting[-1])
-        self._sendable[channel] = None
-
-    def _stop(self, channel: Channel, message: str) -> None:
-        self._unacked -= channel.stop_sending()
-        channel.lost = 0
-        self._sendable.pop(channel, None)
-        self._landed(channel, lambda last: True)
-        self._warn(f"closed:{channel.id}", f"{channel.title}: the server takes no more of this stream: {message}")
+        self._outbox.heard(msgspec.json.decode(message))
 
     def _closed(self, connection: websocket.Connection | None, problem: Exception | None = None) -> None:
         if problem is not None:
@@ -552,12 +419,7 @@ class Link:
         if connection is not self._socket or connection is None:
             return
         self._socket = None
-        self.connected = False
-        self._in_flight.clear()
-        for channel in self._channels.values():
-            channel.rewind(channel.acked)
-            if channel.waiting:
-                self._sendable[channel] = None
+        self._outbox.cut()
 
     def _warn(self, about: str, message: str) -> None:
         """Once a subject."""

@@ -8,6 +8,8 @@ import os
 import re
 import socket
 import ssl
+import struct
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ __all__ = ["Address", "Connection", "RefusedError", "connect", "from_environment
 
 OPEN_SECONDS = 10.0
 PING_SECONDS = 20.0
+SEND_SECONDS = 30
 MAX_MESSAGE = 4 << 20
 
 # Not a child of any logger: at level DEBUG websockets would log the Authorization header.
@@ -143,9 +146,9 @@ def connect(address: Address) -> Iterator[Connection]:
     except InvalidHandshake as error:
         raise RefusedError(f"What answers at {address} is not jupyter_sse ({type(error).__name__}).") from None
     try:
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Keepalive cannot see a dead peer while a send waits for it.
-            opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * PING_SECONDS))
+        if sys.platform != "win32":
+            # Keepalive cannot see a peer that takes nothing more while a send waits for it.
+            opened.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
         yield Connection(opened)
     finally:
         opened.close()

@@ -240,7 +240,7 @@ def test_away_and_full_loses_truthfully_and_never_blocks(server: LinkServer) -> 
             producer.emit(Log(text=f"{i} " + "x" * 100))
             producer.snapshot  # noqa: B018 (no merging of the queue)
         assert time.monotonic() - started < 5
-        assert away._unacked < 40_000
+        assert away._outbox.unacked < 40_000
         producer.done()
         server.start()
         server.wait(lambda: server.ended(producer.id))
@@ -280,7 +280,7 @@ def test_connected_but_slow_makes_the_producer_wait(server: LinkServer) -> None:
     stuck = written
     time.sleep(0.2)
     assert written - stuck < 30_000  # it waits
-    assert slow._unacked < 2_000_000
+    assert slow._outbox.unacked < 2_000_000
     held.set()
     thread.join(30)
     assert not thread.is_alive()
@@ -558,9 +558,9 @@ def test_ended_streams_are_forgotten(linked: LinkServer) -> None:
         stream(iter(["x"]))
     current = link.current()
     assert current.flush(10)
-    until(lambda: not current._channels)
-    assert current._unacked == 0
-    assert not current._sendable
+    until(lambda: not current._outbox.channels)
+    assert current._outbox.unacked == 0
+    assert not current._outbox._sendable
 
 
 def test_interrupt_while_waiting_for_room(server: LinkServer) -> None:
