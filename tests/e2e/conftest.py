@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from browser import FLAGS, Notebook, new_context, quiet_lab, write_notebook
 from harness import JupyterServer
@@ -51,6 +52,15 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
         page.screenshot(path=tmp_path / "failure.png")
         print(f"The page as it was: {tmp_path / 'failure.png'}; its console:", *said[-20:], sep="\n")
     context.close()
+    if "lab" in request.fixturenames:
+        end_kernels(request.getfixturevalue("lab"))
+
+
+def end_kernels(server: JupyterServer) -> None:
+    """So that the kernels of earlier tests take nothing from later ones."""
+    sessions = f"{server.root}api/sessions"
+    for session in httpx.get(sessions, headers=server.headers, trust_env=False, timeout=60).json():
+        httpx.delete(f"{sessions}/{session['id']}", headers=server.headers, trust_env=False, timeout=60)
 
 
 OpenNotebook = Callable[..., Notebook]

@@ -16,6 +16,7 @@ from harness import JupyterServer, wait_for
 from jupyter_client.blocking.client import BlockingKernelClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 START = {"type": "start", "kind": "task", "status": "running", "cancellable": True}
 DONE = {"type": "done", "reason": "stop"}
@@ -386,3 +387,17 @@ def test_streams_survive_a_server_that_is_killed_while_their_kernel_lives(
     found = snapshot(server, stream)
     assert found["log"]["count"] == 400
     assert [line["text"] for line in found["log"]["lines"]] == [str(index) for index in range(200, 400)]
+
+
+def test_a_page_of_another_origin_cannot_open_the_link(server: JupyterServer) -> None:
+    with httpx.Client(base_url=server.root, trust_env=False, follow_redirects=True) as page:
+        page.get("/login", params={"token": server.token})
+        cookies = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
+    url = server.url.replace("http", "ws") + "kernel"
+    with connect(url, additional_headers={"Cookie": cookies}, origin=Origin(server.root.rstrip("/")), proxy=None):
+        pass
+    with pytest.raises(InvalidStatus) as refused:
+        connect(
+            url, additional_headers={"Cookie": cookies}, origin=Origin("http://evil.example"), proxy=None
+        ).__enter__()
+    assert refused.value.response.status_code == 403
