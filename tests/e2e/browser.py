@@ -80,7 +80,11 @@ class Notebook:
             cell.locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             try:
-                self.page.wait_for_function("([el, text]) => el.innerText !== text", arg=[prompt, before], timeout=2000)
+                self.page.wait_for_function(
+                    "([el, text]) => /[*0-9]/.test(el.innerText) && el.innerText !== text",
+                    arg=[prompt, before],
+                    timeout=2000,
+                )
             except TimeoutError:
                 return False
             return True
