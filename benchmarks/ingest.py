@@ -38,6 +38,10 @@ LINE = "epoch   7  batch  412/938  loss 0.0473  accuracy 98.61 %  gradient norm 
 RATE = 200.0
 
 
+class StartingError(Exception):
+    """The server is up, its extension not yet."""
+
+
 @dataclass
 class Server:
     port: int
@@ -54,6 +58,8 @@ class Server:
         connection.request(method, f"/jupyter-sse/{path}", body, headers)
         answer = connection.getresponse()
         read = answer.read()
+        if answer.status == 503:
+            raise StartingError
         if answer.status >= 300:
             raise SystemExit(f"{method} {path}: {answer.status} {read!r}")
         return read
@@ -78,7 +84,7 @@ def server() -> Iterator[Server]:
                 try:
                     running.request(running.connect(), "GET", "streams")
                     break
-                except OSError:
+                except (OSError, StartingError):
                     if time.monotonic() > deadline or child.poll() is not None:
                         raise SystemExit("jupyter_server does not start") from None
                     time.sleep(0.05)
@@ -115,14 +121,20 @@ class Result:
 
 
 def paced(count: int, call: Callable[[], None]) -> list[tuple[float, float]]:
-    """Call at `RATE`; when each call began, and how long it took."""
+    """Call at `RATE`; when each call was due, and how long it took.
+
+    One that is late because the one before it was slow counts from when it was due, as for whoever waits for it.
+    """
     times = []
     start = time.perf_counter()
     for i in range(count):
-        time.sleep(max(0.0, start + i / RATE - time.perf_counter()))
-        began = time.perf_counter()
+        began = start + i / RATE
+        if (early := began - time.perf_counter()) > 0:
+            time.sleep(early)
+            began = time.perf_counter()
+        called = time.perf_counter()
         call()
-        times.append((began, time.perf_counter() - began))
+        times.append((began, time.perf_counter() - called))
     return times
 
 
@@ -171,8 +183,14 @@ def by_post(to: Server, paced_count: int, fast_count: int) -> Result:
     def call() -> None:
         to.request(connection, "POST", path, encode(Log(text=LINE)))
 
-    calls = paced(paced_count, call)
-    delays = [took for _, took in calls]
+    ends: list[float] = []
+
+    def timed() -> None:
+        call()
+        ends.append(time.perf_counter())
+
+    calls = paced(paced_count, timed)
+    delays = [end - began for end, (began, _) in zip(ends, calls, strict=True)]
     start = time.perf_counter()
     for _ in range(fast_count):
         call()

@@ -22,6 +22,9 @@ __all__ = ["HTTP", "Channel", "Closed", "Full"]
 HTTP = "http"
 """The producer of streams whose events come by POST: they have no connection that could be lost."""
 
+FOLD_EVENTS = 512
+"""How many events are held before they are folded though nobody has asked for the state."""
+
 CHECKPOINT_EVENTS = 2000
 """A snapshot is saved at the earliest after so many events, so that joining needs to fold no more of them."""
 
@@ -67,7 +70,8 @@ class Channel:
         self._snapshot = Snapshot(stream=stream)
         self._unfolded: list[tuple[int, Event | Unknown]] = []
         self._checkpoint = 0
-        self._folded_bytes = 0
+        self._unfolded_bytes = 0
+        self._new_bytes = 0  # since the checkpoint
         self._restoring = asyncio.Lock()
         self._tracked = False  # events are folded as they come
 
@@ -125,6 +129,7 @@ class Channel:
         if self._unfolded:
             self._snapshot = fold(self._snapshot, self._unfolded)
             self._unfolded = []
+            self._unfolded_bytes = 0
         return self._snapshot
 
     def committed(self, first: int, raws: Sequence[bytes], events: Sequence[Event | Unknown]) -> None:
@@ -142,15 +147,20 @@ class Channel:
         self._tracked = self._tracked or first == 1
         if self._tracked:
             self._unfolded += enumerate(events, first)
-            self._folded_bytes += size
-        if self._tracked and not self._restoring.locked() and (len(self._unfolded) >= 512 or self.ended):
+            self._unfolded_bytes += size
+            self._new_bytes += size
+        if self._tracked and not self._restoring.locked() and (self._is_much() or self.ended):
             self._checkpoint_if_grown()
+
+    def _is_much(self) -> bool:
+        """Whether to fold what has come. Folding copies the text: not before it has grown by a quarter."""
+        return len(self._unfolded) >= FOLD_EVENTS and 4 * self._unfolded_bytes >= len(self._snapshot.text)
 
     def _checkpoint_if_grown(self) -> None:
         snapshot = self._fold()
         # Not before as many bytes have come as the snapshot has, so that a growing text costs no more than twice.
-        grown = snapshot.seq - self._checkpoint >= CHECKPOINT_EVENTS and self._folded_bytes >= len(snapshot.text)
+        grown = snapshot.seq - self._checkpoint >= CHECKPOINT_EVENTS and self._new_bytes >= len(snapshot.text)
         if grown or (self.ended and snapshot.seq > 200):
             self._checkpoint = snapshot.seq
-            self._folded_bytes = 0
+            self._new_bytes = 0
             self.hub.spawn(self.hub.log.save_snapshot(self.id, msgspec.json.encode(snapshot)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ConnectionClosed
@@ -62,7 +63,8 @@ class LinkServer:
     def drop(self, connection: ServerConnection) -> None:
         """Take nothing more from it, not even what has arrived."""
         self._dead.add(connection)
-        connection.socket.shutdown(2)
+        with suppress(OSError):  # it may be closed already
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
     def tell(self, **message: Any) -> None:
         """Say this to all that are connected."""
