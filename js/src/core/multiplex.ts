@@ -12,6 +12,9 @@ export interface ServerConfig {
   token: string;
 }
 
+/** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
+export const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
+
 const GATHER_MS = 5; // streams that appear together are asked for together
 const IDLE_MS = 1000; // how long the connection stays open when nobody watches
 const POST_MS = 15_000; // how long an answer to a POST is waited for

@@ -25,6 +25,76 @@ export interface StreamSource {
   retry(): void;
 }
 
+/** A stream that has ended, as it was kept. */
+export class EndedSource implements StreamSource {
+  readonly stream: string;
+  readonly state = "open";
+  readonly problem = null;
+
+  constructor(readonly snapshot: Snapshot) {
+    this.stream = snapshot.stream;
+  }
+
+  subscribe(): () => void {
+    return () => undefined;
+  }
+
+  cancel(): Promise<CancelAnswer> {
+    return Promise.resolve({ via: "ended", message: "It has ended already." });
+  }
+
+  retry(): void {}
+}
+
+/** A source that can be exchanged while it is shown: the view stays as it is. */
+export class ExchangeableSource implements StreamSource {
+  readonly stream: string;
+  #source: StreamSource;
+  #listeners = new Map<() => void, () => void>(); // with how each leaves the present source
+
+  constructor(source: StreamSource) {
+    this.stream = source.stream;
+    this.#source = source;
+  }
+
+  exchange(source: StreamSource): void {
+    this.#source = source;
+    for (const [listener, leave] of [...this.#listeners]) {
+      leave();
+      this.#listeners.set(listener, source.subscribe(listener));
+      listener();
+    }
+  }
+
+  get snapshot(): Snapshot {
+    return this.#source.snapshot;
+  }
+
+  get state(): SourceState {
+    return this.#source.state;
+  }
+
+  get problem(): Problem | null {
+    return this.#source.problem;
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.set(listener, this.#source.subscribe(listener));
+    return () => {
+      this.#listeners.get(listener)?.();
+      this.#listeners.delete(listener);
+    };
+  }
+
+  cancel(): Promise<CancelAnswer> {
+    return this.#source.cancel();
+  }
+
+  retry(): void {
+    this.#source.retry();
+  }
+}
+
 const FOLD_AT = 1000; // events to hold before they are folded though nobody has asked: a hidden tab asks for nothing
 
 /** Keeps one stream's state; the transports push into it. */

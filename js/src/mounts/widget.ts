@@ -1,16 +1,13 @@
 // The anywidget: one model a stream, any number of views. Wiring only.
 
 import { CommStore, type CommModel } from "../core/comm";
-import { multiplexOf, type ServerConfig } from "../core/multiplex";
+import { ELSEWHERE, multiplexOf, type ServerConfig } from "../core/multiplex";
 import type { StreamSource } from "../core/source";
 import { mount } from "../view/mount";
 
 interface Model extends CommModel {
   get(name: "stream" | "transport"): string;
 }
-
-/** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
-const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
 
 /** What JupyterLab and Notebook tell their own scripts about the server. */
 function serverConfig(): ServerConfig | null {

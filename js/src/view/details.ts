@@ -57,7 +57,7 @@ export class Usage {
 
 /** What a code means to the reader, where the message alone does not say. */
 const MEANINGS: Record<string, string> = {
-  not_found: "It was never started on this server, or has been deleted since.",
+  not_found: "The server no longer has this stream, or never had it.",
   gone: "It was deleted, or is older than what the server keeps.",
 };
 

@@ -174,7 +174,7 @@ test("a stream that cannot be had says why, and can be tried again", async () =>
   source.setState("failed", { message: "There is no such stream.", code: "not_found", retryable: false });
   await drawn();
   expect(root().dataset["sseStatus"]).toBe("error");
-  expect(text("[role=alert]")).toContain("never started on this server");
+  expect(text("[role=alert]")).toContain("The server no longer has this stream");
   const before = source.watchers.length;
   $<HTMLButtonElement>('button[data-sse-action="retry"]')?.click();
   expect(source.watchers.slice(before)).toEqual([true]);
