@@ -392,3 +392,29 @@ def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path)
     expect(notebook.output(1)).to_contain_text("line one")
     snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
     assert snapshot["status"] == "done"
+
+
+def test_without_the_extension_a_busy_kernel_feeds_its_view_itself(
+    page: Page, make_server: Any, tmp_path: Path
+) -> None:
+    server = make_server(
+        "--ServerApp.jpserver_extensions={'jupyter_sse': False}", app="jupyterlab", home=tmp_path / "lab"
+    )
+    path = write_notebook(
+        server,
+        "comm.ipynb",
+        GATE + "with task('Alone') as t:\n    t.log('line one')\n    t.progress(1, 4)\n    wait_for('more')\n"
+        "    t.progress(3, 4)\n    t.log('line two')\n    wait_for('end')",
+    )
+    notebook = Notebook(page, server, path).open()
+    view = notebook.run(0)
+    status(view, "running")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("line one", timeout=SECONDS)
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25", timeout=SECONDS)
+    opened(notebook, "more")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("line two", timeout=SECONDS)
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75", timeout=SECONDS)
+    opened(notebook, "end")
+    notebook.wait_idle()
+    expect(notebook.output(0)).to_contain_text("line two")
+    assert bundles(notebook.save(), 0)[0][MIME]["snapshot"]["status"] == "done"
