@@ -48,6 +48,7 @@ class JupyterServer:
         self.options = options
         self.app = app
         self.base_url = base_url
+        self.extension = "--ServerApp.jpserver_extensions={'jupyter_sse': False}" not in options
         self.token = secrets.token_hex(16)
         self.notebooks = home / "notebooks"
         self.notebooks.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,8 @@ class JupyterServer:
         if self.process.poll() is not None:
             pytest.fail(f"the server ended with {self.process.returncode}:\n{self.output[-4000:]}")
         try:
-            return self.request("GET", "streams").status_code == 200
+            path = "streams" if self.extension else "../api/status"
+            return self.request("GET", path).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -38,6 +38,9 @@ FEED_BYTES_PER_SECOND = 400_000
 """Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), for all its outputs."""
 FEED_BYTES = 64 << 10
 """Larger batches are replaced by the state, if that is smaller."""
+FIRST_RESET, LAST_RESET = 0.5, 8.0
+"""Seconds after which a page that has not been heard is sent the whole state again, doubling: what comes while it makes
+the widget is lost to it, and a busy kernel cannot be asked for it."""
 STATIC = Path(__file__).parent.parent / "static"
 
 
@@ -137,6 +140,7 @@ class NotebookView:
         self._output = Output(producer.id)
         self._lock = threading.Lock()
         self._ended = False
+        self._heard = False
         self._widget: Any = None
         self._make = _widget_class()
         self._transport = "server" if producer.remote and not _in_vscode() else "comm"
@@ -166,6 +170,7 @@ class NotebookView:
                 self._output.publish({**data, **self._live()}, {**metadata, **self._hint()}, update=True)
             if self._transport == "comm":
                 self._producer.listen(self._feed, self._reset)
+                self._reset_again(FIRST_RESET)
         except Exception as error:
             _complain(error)
 
@@ -173,6 +178,7 @@ class NotebookView:
         """A message from the page."""
         op = content.get("op") if isinstance(content, dict) else None
         if op == "ready":
+            self._heard = True
             self._producer.listen(self._feed, self._reset)
         elif op == "cancel":
             for action in list(self._producer.on_cancel):
@@ -180,6 +186,18 @@ class NotebookView:
 
     def _reset(self, snapshot: Snapshot) -> None:
         self._send(_reset_message(snapshot))
+
+    def _reset_again(self, after: float) -> None:
+        def reset() -> None:
+            if self._heard or self._ended:
+                return
+            try:
+                self._reset(self._producer.snapshot)
+                self._reset_again(min(2 * after, LAST_RESET))
+            except Exception as error:
+                _complain(error)
+
+        self._producer.later(after, reset)
 
     def _feed(self, first: int, events: list[Event]) -> float:
         raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))

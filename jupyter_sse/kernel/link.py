@@ -251,10 +251,7 @@ class Link:
                 self._silent = self._idle = True
                 return
             self._thread = thread
-        pool = sys.modules.get("multiprocessing.util")
-        if pool is not None:
-            # A worker of multiprocessing leaves by os._exit: atexit does not run, its own finalizers do.
-            pool.Finalize(None, _at_exit, exitpriority=10)
+        _finalize_worker()
 
     def _orphan(self) -> None:
         """In a forked child: the threads are gone, and the stream belongs to the parent."""
@@ -467,6 +464,7 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 _current: Link | None = None
 _current_lock = threading.Lock()
 _forked = False
+_worker: int | None = None  # the worker process whose end is taken care of
 _count = itertools.count()
 _chosen: Address | None = None
 
@@ -507,6 +505,16 @@ def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_SECONDS
     for link in links:
         link.flush(max(0.0, deadline - time.monotonic()))
+
+
+def _finalize_worker() -> None:
+    """A worker of multiprocessing leaves by os._exit: atexit does not run, its own finalizers do."""
+    global _worker
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is None or util is None or process.parent_process() is None or _worker == os.getpid():
+        return
+    _worker = os.getpid()
+    util.Finalize(None, _at_exit, exitpriority=10)
 
 
 atexit.register(_at_exit)

@@ -97,11 +97,12 @@ class Hub:
             await asyncio.wait(pending, timeout=5)
         await self.log.close()
 
-    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         """Run a coroutine beside; a failure is reported, not lost."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._spawned)
+        return task
 
     def _spawned(self, task: asyncio.Future[object]) -> None:
         self._tasks.discard(task)

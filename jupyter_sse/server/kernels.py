@@ -59,7 +59,7 @@ class Producers:
         self._kernels = kernel_manager
         self._running: dict[str, set[str]] = {}  # producer -> its streams that have not ended
         self._process: dict[str, tuple[str, object]] = {}  # producer -> its kernel, and that kernel's process
-        self._lost: dict[str, asyncio.Task[None]] = {}
+        self._lost: dict[str, asyncio.Task[object]] = {}
 
     async def start(self) -> None:
         """Streams that were running when the server stopped wait for their producers."""
@@ -108,7 +108,7 @@ class Producers:
         return self._running.pop(producer, set())
 
     def _await_return(self, producer: str) -> None:
-        self._lost[producer] = asyncio.ensure_future(self._give_up(producer))
+        self._lost[producer] = self.hub.spawn(self._give_up(producer))
 
     async def _give_up(self, producer: str) -> None:
         deadline = time.monotonic() + self.grace

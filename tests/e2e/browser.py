@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from harness import JupyterServer, wait_for
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -72,7 +73,7 @@ class Notebook:
     def run(self, index: int) -> Locator:
         """Start a cell; its view, as soon as there is one."""
         cell = self.cell(index)
-        prompt = cell.locator(".jp-InputPrompt").first.element_handle()
+        prompt = cell.locator(".jp-InputPrompt").first
         before = prompt.inner_text()
 
         def started() -> bool:
@@ -80,12 +81,10 @@ class Notebook:
             cell.locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             try:
-                self.page.wait_for_function(
-                    "([el, text]) => /[*0-9]/.test(el.innerText) && el.innerText !== text",
-                    arg=[prompt, before],
-                    timeout=2000,
-                )
-            except TimeoutError:
+                # Found anew each time: a cell that is drawn again while the notebook opens has a new prompt.
+                expect(prompt).to_have_text(re.compile(r"[*\d]"), timeout=2000)
+                expect(prompt).not_to_have_text(before, timeout=2000)
+            except AssertionError:
                 return False
             return True
 

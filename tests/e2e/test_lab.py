@@ -171,6 +171,26 @@ with task("Divide") as t:
     assert snapshot["bars"][0]["n"] == 3
 
 
+def test_a_kernel_without_a_server_is_shown_over_its_own_channel(open_notebook: Any, lab: JupyterServer) -> None:
+    notebook = open_notebook(
+        "import os\ndel os.environ['JUPYTER_SSE_URL']\n" + GATE,
+        """
+with task("Alone") as t:
+    while not Path("alone").exists():
+        t.log("over the comm")
+        await __import__("asyncio").sleep(0.05)
+""",
+    )
+    notebook.run(0)
+    view = notebook.run(1)
+    expect(view.locator(".jsse-line").first).to_have_text("over the comm", timeout=SECONDS)
+    status(view, "running")
+    opened(notebook, "alone")
+    notebook.wait_idle()
+    status(view, "done")
+    assert streams(lab, notebook) == []
+
+
 ANSWER = "# لماذا السماء زرقاء؟\n\nبسبب **تشتت** الضوء.\n\n- one\n- two 👩‍👩‍👧‍👦\n\n```python\nprint('blue')\n```\n"
 
 
@@ -391,3 +411,29 @@ def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path)
     expect(notebook.output(1)).to_contain_text("line one")
     snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
     assert snapshot["status"] == "done"
+
+
+def test_without_the_extension_a_busy_kernel_feeds_its_view_itself(
+    page: Page, make_server: Any, tmp_path: Path
+) -> None:
+    server = make_server(
+        "--ServerApp.jpserver_extensions={'jupyter_sse': False}", app="jupyterlab", home=tmp_path / "lab"
+    )
+    path = write_notebook(
+        server,
+        "comm.ipynb",
+        GATE + "with task('Alone') as t:\n    t.log('line one')\n    t.progress(1, 4)\n    wait_for('more')\n"
+        "    t.progress(3, 4)\n    t.log('line two')\n    wait_for('end')",
+    )
+    notebook = Notebook(page, server, path).open()
+    view = notebook.run(0)
+    status(view, "running")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("line one", timeout=SECONDS)
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25", timeout=SECONDS)
+    opened(notebook, "more")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("line two", timeout=SECONDS)
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75", timeout=SECONDS)
+    opened(notebook, "end")
+    notebook.wait_idle()
+    expect(notebook.output(0)).to_contain_text("line two")
+    assert bundles(notebook.save(), 0)[0][MIME]["snapshot"]["status"] == "done"
