@@ -10,7 +10,7 @@ from typing import Any
 
 import nbformat
 from harness import JupyterServer, wait_for
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -77,14 +77,17 @@ class Notebook:
         before = prompt.inner_text()
 
         def started() -> bool:
-            # While JupyterLab is still busy opening the notebook, it drops keys.
-            cell.locator(".cm-content").click()
-            self.page.keyboard.press("Control+Enter")
+            # While JupyterLab is still busy opening the notebook, it drops keys, or asks which kernel is meant.
+            question = self.page.locator(".jp-Dialog", has_text="Select Kernel").get_by_role("button", name="Select")
+            if question.is_visible():
+                question.click()
             try:
+                cell.locator(".cm-content").click(timeout=2000)
+                self.page.keyboard.press("Control+Enter")
                 # Found anew each time: a cell that is drawn again while the notebook opens has a new prompt.
                 expect(prompt).to_have_text(re.compile(r"[*\d]"), timeout=2000)
                 expect(prompt).not_to_have_text(before, timeout=2000)
-            except AssertionError:
+            except (AssertionError, TimeoutError):
                 return False
             return True
 

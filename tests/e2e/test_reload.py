@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import LIVE, Notebook
+from browser import LIVE, Notebook, write_notebook
 from harness import JupyterServer, wait_for
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 from test_lab import GATE, MIME, SECONDS, events_of, lines_of, opened, status, streams
 
 
@@ -93,6 +94,20 @@ _ = stream(words(), title="Long")
     assert sent.split() == [word for index in range(300) for word in (f"word{index}", "مرحبا")]
     assert view.locator("[data-sse-part=answer]").inner_text().split() == sent.split()
     notebook.wait_idle()
+
+
+def test_notebook_7_is_live_again_too(page: Page, make_server: Any, tmp_path: Path) -> None:
+    server = make_server(app="notebook", home=tmp_path / "notebook")
+    cell = "with task('Seven') as t:\n    t.log('line one')\n    wait_for('more')\n    t.log('line two')"
+    notebook = Notebook(page, server, write_notebook(server, "seven.ipynb", GATE, cell)).open()
+    notebook.run(0)
+    expect(notebook.run(1)).to_contain_text("line one", timeout=SECONDS)
+    notebook.save()
+    view = reload(notebook, "line one")
+    status(view, "running")
+    opened(notebook, "more")
+    status(view, "done")
+    assert lines(view) == ["line one", "line two"]
 
 
 def test_the_view_of_a_run_stays_when_it_ends(open_notebook: Any) -> None:
