@@ -106,9 +106,9 @@ def test_the_view_over_the_comm_sees_every_event(kernel: KernelProcess) -> None:
     messages = kernel.run(
         """
         with task("Feed") as t:
-            for i in range(40):
+            for i in range(200):
                 t.log(i)
-                time.sleep(0.02)
+                time.sleep(0.004)
         """
     )
     said = [m["content"]["data"]["content"] for m in messages if m["msg_type"] == "comm_msg"]
@@ -116,13 +116,19 @@ def test_the_view_over_the_comm_sees_every_event(kernel: KernelProcess) -> None:
     lines = [line["text"] for line in said[0]["snapshot"]["log"]["lines"]]
     seq = said[0]["seq"]
     for update in said[1:]:
-        assert update["op"] == "events"
-        assert update["seq"] == seq + 1
-        seq += len(update["events"])
-        lines += [event["text"] for event in update["events"] if event["type"] == "log"]
-    assert lines == [str(i) for i in range(40)]
+        if update["op"] == "reset":  # again, because nobody has answered
+            assert update["seq"] >= seq
+            lines = [line["text"] for line in update["snapshot"]["log"]["lines"]]
+            seq = update["seq"]
+            continue
+        assert update["seq"] <= seq + 1
+        fresh = update["events"][seq + 1 - update["seq"] :]
+        seq += len(fresh)
+        lines += [event["text"] for event in fresh if event["type"] == "log"]
+    assert sum(update["op"] == "reset" for update in said) >= 2
+    assert lines == [str(i) for i in range(200)]
     assert said[-1]["events"][-1]["type"] == "done"
-    assert len(said) < 25  # at most 20 a second
+    assert len(said) < 100  # at most 20 a second
 
 
 @pytest.mark.parametrize("where", ["thread", "asyncio"])
