@@ -169,8 +169,8 @@ class Hub:
         end = next((index for index, raw in enumerate(raws) if type_of(raw) in TERMINAL_TYPES), None)
         if end is not None and end + 1 < len(raws):
             raise Closed(channel.accepted, "ended", "events after the terminal one are not taken")
-        size = sum(map(len, raws))
-        if end is None and channel.bytes + size > self.limits.stream_bytes:
+        size = sum(map(len, raws[:end]))  # a stream that is full can still end
+        if size and channel.bytes + size > self.limits.stream_bytes:
             raise Full(
                 channel.accepted,
                 "stream_full",

@@ -54,9 +54,12 @@ def display_id(message: dict[str, Any]) -> str:
 def test_live_output_becomes_a_final_one(kernel: KernelProcess) -> None:
     messages = kernel.run(
         """
+        from comm import get_comm_manager
+        before = set(get_comm_manager().comms)
         with task("Render", steps=2) as t:
             t.step("Reading")
-            time.sleep(0.4)
+            while not set(get_comm_manager().comms) - before:
+                time.sleep(0.01)
             t.result = 42
         """,
         cell="cell-live",
@@ -240,8 +243,11 @@ def test_the_view_can_ask_again_and_cancel(kernel: KernelProcess) -> None:
         async def forever():
             yield "first words"
             await asyncio.sleep(60)
+        from comm import get_comm_manager
+        before = set(get_comm_manager().comms)
         answer = stream(forever(), title="Endless")
-        await asyncio.sleep(0.5)
+        while not set(get_comm_manager().comms) - before:
+            await asyncio.sleep(0.01)
         """
     )
     (comm,) = [m["content"]["comm_id"] for m in started if m["msg_type"] == "comm_open" and "_esm" in str(m["content"])]

@@ -271,6 +271,8 @@ def test_a_stream_past_its_size_takes_its_end_and_no_more() -> None:
         channel = await write(hub, "s", [Start()])
         with pytest.raises(Full):
             await write(hub, "s", [Delta(text="x" * 2000)])
+        with pytest.raises(Full):
+            await write(hub, "s", [Delta(text="x" * 2000), Done()])
         assert channel.last == 1
         await write(hub, "s", [Done()])
         assert channel.ended
