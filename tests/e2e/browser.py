@@ -72,6 +72,8 @@ class Notebook:
 
     def run(self, index: int) -> Locator:
         """Start a cell; its view, as soon as there is one."""
+        # One at a time: a cell that waits behind one that is still running may be sent back.
+        expect(self.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0, timeout=60_000)
         cell = self.cell(index)
         prompt = cell.locator(".jp-InputPrompt").first
         before = prompt.inner_text()
