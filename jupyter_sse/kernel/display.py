@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from ..events import Event, Reset, encode
-from .markdown import bounded, to_markdown, to_text
+from ..output import MIME, bounded, mimebundle, to_text
 from .origin import parent_message, shell
 from .terminal import TerminalView
 
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .producer import Producer
 
-__all__ = ["MIME", "View", "display_object", "show"]
+__all__ = ["View", "display_object", "show"]
 
-MIME = "application/vnd.jupyter-sse.v1+json"
 WIDGET_DELAY = 0.15
 FEED_INTERVAL = 0.05
 FEED_BYTES_PER_SECOND = 400_000
@@ -216,7 +215,7 @@ class NotebookView:
         with self._lock:
             self._ended = True
             widget, self._widget = self._widget, None
-            self._output.publish(final_bundle(snapshot), update=True)
+            self._output.publish(mimebundle(snapshot), update=True)
         if widget is not None:
             widget.layout.close()
             widget.close()
@@ -226,17 +225,6 @@ def _reset_message(snapshot: Snapshot) -> bytes:
     state = bounded(snapshot)
     reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
     return msgspec.json.encode({"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]})
-
-
-def final_bundle(snapshot: Snapshot) -> dict[str, Any]:
-    """The output of a stream as it is now, readable without this package."""
-    state = bounded(snapshot)
-    plain = msgspec.json.decode(encode(Reset(reason="final", snapshot=state, seq=state.seq)))["snapshot"]
-    return {
-        MIME: {"stream": snapshot.stream, "v": 1, "snapshot": plain},
-        "text/markdown": to_markdown(state),
-        "text/plain": to_text(state),
-    }
 
 
 def display_object(producer: Producer) -> None:
@@ -249,7 +237,7 @@ def display_object(producer: Producer) -> None:
         return
     running = shell()
     assert running is not None
-    running.display_pub.publish(data=final_bundle(producer.snapshot), metadata={})
+    running.display_pub.publish(data=mimebundle(producer.snapshot), metadata={})
 
 
 def _in_vscode() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jupyter_sse.kernel.display import MIME
+from jupyter_sse.output import MIME
 from kernel import kernel_process
 from kernel.kernel_process import KernelProcess, displays, is_idle, text
 from kernel.link_server import TOKEN, LinkServer

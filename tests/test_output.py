@@ -11,10 +11,9 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter, MarkdownExporter
 
+from jupyter_sse import output
 from jupyter_sse.events import Error, Log, Preview, Progress, Step, Usage
-from jupyter_sse.kernel import markdown
-from jupyter_sse.kernel.display import MIME, final_bundle
-from jupyter_sse.kernel.markdown import bar_text, bounded, headline, to_markdown, to_text
+from jupyter_sse.output import MIME, bar_text, bounded, headline, mimebundle, to_markdown, to_text
 from jupyter_sse.state import LogTail, Snapshot
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nnot really").decode()
@@ -62,7 +61,7 @@ class Tags(HTMLParser):
 
 
 def notebook(snapshot: Snapshot) -> Any:
-    output = nbformat.v4.new_output("display_data", data=final_bundle(snapshot))
+    output = nbformat.v4.new_output("display_data", data=mimebundle(snapshot))
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
 
 
@@ -160,7 +159,7 @@ def test_html_in_an_answer_is_text_for_nbconvert(attack: str) -> None:
     ],
 )
 def test_ordinary_markdown_is_left_alone(text: str) -> None:
-    assert markdown._body(text) == text
+    assert output._body(text) == text
 
 
 def test_a_code_block_that_was_cut_is_closed() -> None:
@@ -220,6 +219,7 @@ def test_an_error_and_a_result_of_several_lines() -> None:
 def test_a_saved_output_is_bounded() -> None:
     big = Snapshot(
         stream="s",
+        status="done",
         text="x" * 5_000_000,
         reasoning="y" * 1_000_000,
         log=LogTail(lines=[Log(text="z" * 100_000)] * 200, count=200),
@@ -227,10 +227,16 @@ def test_a_saved_output_is_bounded() -> None:
         result={"rows": list(range(100_000))},
         error=Error(message="e" * 100_000),
     )
-    bundle = final_bundle(big)
+    bundle = mimebundle(big)
     assert len(msgspec.json.encode(bundle)) < 12 << 20
     assert "more characters)" in bundle["text/markdown"]
     assert bundle[MIME]["snapshot"]["result"].startswith("(left out:")
+
+
+def test_a_stream_that_runs_is_referred_to_and_not_kept() -> None:
+    bundle = mimebundle(Snapshot(stream="s", seq=3, title="Train", text="so far"))
+    assert bundle[MIME] == {"stream": "s", "v": 1}
+    assert bundle["text/plain"] == "Train: running\nso far"
 
 
 def test_text_that_utf8_cannot_carry() -> None:
@@ -244,5 +250,5 @@ def test_text_that_utf8_cannot_carry() -> None:
         result="\ud804",
         error=Error(message="\ud805"),
     )
-    for text in msgspec.json.decode(msgspec.json.encode(final_bundle(odd))).values():
+    for text in msgspec.json.decode(msgspec.json.encode(mimebundle(odd))).values():
         assert text

@@ -1,4 +1,4 @@
-"""A snapshot as Markdown and as plain text: what a saved notebook, GitHub, nbconvert and a terminal show. Pure."""
+"""A snapshot as a notebook's output: what a saved notebook, GitHub, nbconvert and a terminal show. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from ..events import Log, Preview, Progress, Step
-    from ..state import Snapshot
+from .events import Reset, encode
 
-__all__ = ["bar_text", "bounded", "headline", "to_markdown", "to_text"]
+if TYPE_CHECKING:
+    from .events import Log, Preview, Progress, Step
+    from .state import Snapshot
+
+__all__ = ["MIME", "bar_text", "bounded", "headline", "mimebundle", "to_markdown", "to_text"]
+
+MIME = "application/vnd.jupyter-sse.v1+json"
 
 TEXT = 512 << 10
 REASONING = 64 << 10
@@ -29,6 +33,16 @@ _MATH = re.compile(r"\$\$|\\\[|\\begin\{")
 _TAG = re.compile(r"<(?!https?://[^\s<>`]*>)(?=[A-Za-z/!?])")
 # A link, a table's cell or a formula may end in the middle of what looks like a code span.
 _CODE_OR_TAG = re.compile(r"(?<!`)(`+)(?!`)[^`|\[\]$]+(?<!`)\1(?!`)|" + _TAG.pattern)
+
+
+def mimebundle(snapshot: Snapshot) -> dict[str, Any]:
+    """The data of an output: that of a stream that has ended needs neither this package nor a server."""
+    state = bounded(snapshot)
+    shown: dict[str, Any] = {"stream": snapshot.stream, "v": 1}
+    if state.status != "running":
+        reset = Reset(reason="final", snapshot=state, seq=state.seq)
+        shown["snapshot"] = msgspec.json.decode(encode(reset))["snapshot"]
+    return {MIME: shown, "text/markdown": to_markdown(state), "text/plain": to_text(state)}
 
 
 def bounded(snapshot: Snapshot) -> Snapshot:
