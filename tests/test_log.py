@@ -522,8 +522,8 @@ def test_a_sound_file_is_not_set_aside(disk: Bench) -> None:
 
 _FIRST_SCHEMA = """
 CREATE TABLE streams (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL,
-    first INTEGER NOT NULL, bytes INTEGER NOT NULL, status TEXT NOT NULL, kind TEXT, title TEXT, path TEXT, producer TEXT,
-    created REAL NOT NULL, updated REAL NOT NULL, deleted INTEGER NOT NULL DEFAULT 0);
+    first INTEGER NOT NULL, bytes INTEGER NOT NULL, status TEXT NOT NULL, kind TEXT, title TEXT, path TEXT,
+    producer TEXT, created REAL NOT NULL, updated REAL NOT NULL, deleted INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE events (key INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE snapshots (stream INTEGER PRIMARY KEY, data BLOB NOT NULL);
 INSERT INTO streams VALUES (1, 's', 1, 1, 2, 'running', 'task', 'Old', 'p.ipynb', 'p', 1.0, 2.0, 0);
