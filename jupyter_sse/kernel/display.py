@@ -20,7 +20,7 @@ import msgspec
 
 from ..events import Event, Reset, encode
 from ..output import MIME, bounded, mimebundle, to_text
-from .origin import parent_message, shell
+from .origin import attended, parent_message, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ class NotebookView:
         self._make = _widget_class()
         self._transport = "server" if producer.remote and not _in_vscode() else "comm"
         self._output.publish(self._live(), self._hint(), update=False)
-        if self._make is not None:
+        # Without a page to show it, its code is not sent: nbclient saves the state of widgets, also of closed ones.
+        if self._make is not None and attended():
             producer.later(WIDGET_DELAY, self._go_live)
 
     def _live(self) -> dict[str, Any]:

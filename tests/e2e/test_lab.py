@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -294,29 +293,6 @@ def test_a_hundred_short_tasks_do_not_choke_the_notebook(open_notebook: Any, lab
     assert {bundle[MIME]["snapshot"]["status"] for bundle in bundles(saved, 0)} == {"done"}
     wait_for(lambda: len(streams(lab, notebook)) == 100, "all streams to reach the server")
     assert {entry["status"] for entry in streams(lab, notebook)} == {"done"}
-
-
-@pytest.mark.parametrize("to", ["html", "markdown"])
-def test_nbconvert_shows_the_final_state(open_notebook: Any, to: str) -> None:
-    notebook = open_notebook(
-        "from jupyter_sse import stream, task\n"
-        "_ = stream(['An *answer*', ' that ends.'], title='Q')\n"
-        "with task('Work') as t:\n    t.progress(7, 7)"
-    )
-    notebook.run(0)
-    notebook.wait_idle()
-    notebook.save()
-    converted = subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", to, "--stdout", str(notebook.path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout
-    assert ("An <em>answer</em> that ends." if to == "html" else "An *answer* that ends.") in converted
-    assert "100 %" in converted
-    assert "7/7" in converted
-    assert "Loading widget" not in converted
 
 
 QUICKSTART = Path(__file__).parent.parent.parent / "notebooks" / "quickstart.ipynb"
