@@ -24,6 +24,8 @@ PREVIEW_BYTES = 4 << 20
 VALUE = 64 << 10
 """Bounds of a saved output: characters of the answer, of the thinking, of a line; bytes of previews and of a result."""
 SHOWN_LINES = 200
+OPEN_LINES = 40
+"""Log lines that Markdown does not fold away: where it is shown, they do not scroll in a box of their own."""
 BAR = 10
 
 _STATUS = {"running": "running", "done": "done", "error": "failed", "cancelled": "cancelled"}
@@ -184,7 +186,9 @@ def _log(lines: list[Log], count: int) -> list[str]:
 
 
 def _result(value: Any) -> str | None:
-    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=repr), indent=2).decode()
 
 
 def to_text(snapshot: Snapshot) -> str:
@@ -213,10 +217,16 @@ def to_markdown(snapshot: Snapshot) -> str:
     parts = [f"{title}*{_escaped(headline(snapshot))}*"]
     if snapshot.text:
         parts.append(_body(snapshot.text))
-    bars, steps = _bars(snapshot), [_step(step) for step in snapshot.steps]
-    for lines in (bars, steps, _log(snapshot.log.lines, snapshot.log.count)):
+    log = _log(snapshot.log.lines, snapshot.log.count)
+    folded, log = (log[:-OPEN_LINES], log[-OPEN_LINES:]) if len(log) > 2 * OPEN_LINES else ([], log)
+    for lines in (_bars(snapshot), [_step(step) for step in snapshot.steps]):
         if lines:
             parts.append(_fenced("\n".join(lines)))
+    if folded:
+        summary = f"{snapshot.log.count - OPEN_LINES} earlier lines"
+        parts += [f"<details><summary>{summary}</summary>", _fenced("\n".join(folded)), "</details>"]
+    if log:
+        parts.append(_fenced("\n".join(log)))
     parts += [_picture(preview) for preview in snapshot.previews]
     result = _result(snapshot.result)
     if result is not None:
@@ -246,7 +256,8 @@ def _escaped(text: str) -> str:
 def _fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
+    # Without a language: nbconvert's style for highlighted blocks in outputs has no fixed width.
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _body(text: str) -> str:

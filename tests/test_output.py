@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -95,9 +96,9 @@ def test_markdown_has_it_all() -> None:
         [
             "**Train \\*it\\*** · *done · 12.3 s · 3 \\+ 4 tokens*",
             "# Answer\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1 < 2\n```\n",
-            "```text\n████████░░ 80 % · 40/50 · 12.3 it/s\n  Batch: 7 · loss 0.5\n```",
-            "```text\n[1/2] Reading\n[2/2] Writing\n```",
-            "````text\n… (298 lines before)\nline with ``` in it\nlast\n````",
+            "```\n████████░░ 80 % · 40/50 · 12.3 it/s\n  Batch: 7 · loss 0.5\n```",
+            "```\n[1/2] Reading\n[2/2] Writing\n```",
+            "````\n… (298 lines before)\nline with ``` in it\nlast\n````",
             f"![a plot\\]](<data:image/png;base64,{PNG}>)",
             "![picture](<https://x.test/a.png>)",
             "Result: <https://x.test/result>",
@@ -212,8 +213,32 @@ def test_a_cancelled_bar_stays_where_it_was() -> None:
 
 def test_an_error_and_a_result_of_several_lines() -> None:
     text = to_markdown(Snapshot(status="error", error=Error(message="ValueError: a*b\n```"), result="x\ny"))
-    assert "**Result:**\n\n```text\nx\ny\n```" in text
-    assert "**Error:**\n\n````text\nValueError: a*b\n```\n````" in text
+    assert "**Result:**\n\n```\nx\ny\n```" in text
+    assert "**Error:**\n\n````\nValueError: a*b\n```\n````" in text
+
+
+def test_a_long_log_is_folded_but_for_its_end() -> None:
+    lines = [Log(text=f"{index} </details><script>alert(1)</script> ```") for index in range(9_800, 10_000)]
+    snapshot = Snapshot(stream="s", status="done", log=LogTail(lines=lines, count=10_000), result="r")
+    head, folded, tail = re.split("<details>|(?<=````\n\n)</details>", to_markdown(snapshot))
+    assert "9800" not in head
+    assert folded.startswith("<summary>9960 earlier lines</summary>\n\n````\n… (9800 lines before)\n9800 ")
+    assert folded.rstrip("`\n").splitlines()[-1].startswith("9959 ")
+    assert tail.startswith("\n\n````\n9960 ")
+    assert tail.endswith("\n````\n\n**Result:** r")
+    html, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook(snapshot))
+    parser = Tags()
+    parser.feed(html)
+    assert "script" not in parser.found
+    assert parser.found.count("details") == 1
+
+
+def test_a_result_that_is_no_text_is_shown_as_json() -> None:
+    assert to_markdown(Snapshot(status="done", result={"loss": 0.5})).endswith(
+        '**Result:**\n\n```\n{\n  "loss": 0.5\n}\n```'
+    )
+    assert to_text(Snapshot(status="done", result=True)).endswith("\nResult: true")
+    assert "Result" not in to_text(Snapshot(status="done"))
 
 
 def test_a_saved_output_is_bounded() -> None:
