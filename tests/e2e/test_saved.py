@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import LIVE, Notebook, new_context, quiet_lab, write_notebook
-from harness import JupyterServer
+from harness import JupyterServer, wait_for
 from jupyter_core.paths import jupyter_path
 from playwright.sync_api import Browser, Page, expect
 from test_lab import MIME, SECONDS, bundles
@@ -201,7 +201,9 @@ def test_the_labextension_shows_it_without_its_server(open_saved: Open, without_
     assert [bar.get_attribute("aria-valuenow") for bar in render.get_by_role("progressbar").all()] == ["100"] * 3
     expect(render).to_contain_text("[2] Encode")
     expect(render).to_contain_text("9,800 earlier lines")
-    expect(render).to_contain_text("line 9999 سطر")
+    expect(render.locator(".jsse-line").last).to_have_text("line 9999 سطر")
+    at_end = "box => box.scrollTop > 0 && box.scrollHeight - box.scrollTop - box.clientHeight < 2"
+    wait_for(lambda: render.get_by_role("log").evaluate(at_end), "the log to be at its end")
     expect(render.get_by_role("img", name="the loss")).to_be_visible()
     expect(render.get_by_role("link", name="https://example.org/video.mp4")).to_be_visible()
     expect(broken.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "30")
