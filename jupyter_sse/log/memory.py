@@ -42,21 +42,14 @@ class MemoryLog:
         now = self._clock()
         meta = meta or Meta()
         if entry is None:
-            entry = Entry(
-                id=stream, seq=0, first=1, bytes=0, status="running", kind=None, title=None, path=None,
-                producer=None, created=now, updated=now, deleted=False,
-            )  # fmt: skip
+            entry = Entry(id=stream, seq=0, first=1, bytes=0, created=now, updated=now)
         self._events.setdefault(stream, []).extend(new)
         self._entries[stream] = replace(
             entry,
             seq=last + len(new),
             bytes=entry.bytes + sum(map(len, new)),
-            status=meta.status or entry.status,
-            kind=entry.kind if meta.kind is None else meta.kind,
-            title=entry.title if meta.title is None else meta.title,
-            path=entry.path if meta.path is None else meta.path,
-            producer=entry.producer if meta.producer is None else meta.producer,
             updated=now,
+            **meta.known,
         )
         return last + len(new)
 
@@ -77,7 +70,13 @@ class MemoryLog:
         return self._entries.get(stream)
 
     async def entries(
-        self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        path: str | None = None,
+        kernel: str | None = None,
+        limit: int = 1000,
     ) -> list[Entry]:
         found = [
             entry
@@ -86,8 +85,14 @@ class MemoryLog:
             and status in (None, entry.status)
             and kind in (None, entry.kind)
             and path in (None, entry.path)
+            and kernel in (None, entry.kernel)
         ]
         return found[:limit]
+
+    async def update(self, stream: str, meta: Meta) -> None:
+        entry = self._entries.get(stream)
+        if entry is not None and not entry.deleted:
+            self._entries[stream] = replace(entry, **meta.known)
 
     async def snapshot(self, stream: str) -> bytes | None:
         return self._snapshots.get(stream)
@@ -102,14 +107,13 @@ class MemoryLog:
             return
         self._events.pop(stream, None)
         self._snapshots.pop(stream, None)
-        self._entries[stream] = replace(
-            entry,
+        self._entries[stream] = Entry(
+            id=stream,
+            seq=entry.seq,
             first=entry.seq + 1,
             bytes=0,
-            kind=None,
-            title=None,
-            path=None,
-            producer=None,
+            status=entry.status,
+            created=entry.created,
             updated=self._clock(),
             deleted=True,
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import sse
-from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Reset, Start, Unknown, encode, type_of
+from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Origin, Reset, Start, Unknown, encode, type_of
 from ..log import Gap, Gone, Log, LogError, Meta
 from ..state import Snapshot, fold
 from .channel import Channel, Closed, Full
@@ -214,11 +214,15 @@ class Hub:
         if first > 1 and snapshot.status == "running" and snapshot.kind is None:
             return None
         channel.kind = snapshot.kind or channel.kind
+        origin = snapshot.origin or Origin()
         return Meta(
             status=snapshot.status,
             kind=snapshot.kind,
             title=snapshot.title,
-            path=snapshot.origin.path if snapshot.origin else None,
+            path=origin.path,
+            cell=origin.cell,
+            execution=origin.execution,
+            kernel=origin.kernel,
             producer=channel.owner if first == 1 else None,
         )
 

@@ -14,7 +14,8 @@ from jupyter_core.utils import ensure_async
 from tornado.iostream import StreamClosedError
 
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
-from ..log import Entry, Gap, LogError
+from ..log import Entry, Gap, LogError, Meta
+from ..output import mimebundle
 from .auth import ApiError, ApiHandler, ProducerHandler, permitted
 from .channel import HTTP, Channel, Closed, Full
 from .hub import Hub
@@ -76,6 +77,10 @@ def _listed(entry: Entry, url: str) -> dict[str, Any]:
         "kind": entry.kind,
         "title": entry.title,
         "path": entry.path,
+        "cell": entry.cell,
+        "execution": entry.execution,
+        "kernel": entry.kernel,
+        "dismissed": entry.dismissed,
         "seq": entry.seq,
         "bytes": entry.bytes,
         "created": entry.created,
@@ -138,6 +143,7 @@ class StreamsHandler(ProducerHandler):
             status=self.get_query_argument("status", None),
             kind=self.get_query_argument("kind", None),
             path=self.get_query_argument("path", None),
+            kernel=self.get_query_argument("kernel", None),
         )
         self.finish(json.dumps([_listed(entry, self.url_of(entry.id)) for entry in entries]))
 
@@ -279,6 +285,22 @@ class CancelHandler(_StreamHandler):
         return "pending", "The producer is not connected now; it is told as soon as it is."
 
 
+class OutputHandler(_StreamHandler):
+    @permitted("read")
+    async def get(self, stream: str) -> None:
+        """The stream as an output of a notebook: data by MIME type."""
+        channel = await self.existing(stream)
+        self.finish(msgspec.json.encode(mimebundle(await channel.snapshot())))
+
+    @permitted("write")
+    async def delete(self, stream: str) -> None:
+        """The output has been taken out of its cell; the stream stays."""
+        await self.existing(stream)
+        await self.hub.log.update(stream, Meta(dismissed=True))
+        self.set_status(204)
+        self.finish()
+
+
 class _Follow(msgspec.Struct, forbid_unknown_fields=True):
     streams: dict[str, int] = {}
     add: dict[str, int] = {}
@@ -359,6 +381,7 @@ handlers: list[tuple[str, type[ApiHandler]]] = [
     (rf"streams/({STREAM_ID})", StreamHandler),
     (rf"streams/({STREAM_ID})/events", StreamEventsHandler),
     (rf"streams/({STREAM_ID})/cancel", CancelHandler),
+    (rf"streams/({STREAM_ID})/output", OutputHandler),
     (r"events", MultiplexHandler),
     (rf"events/({STREAM_ID})", MultiplexHandler),
 ]

@@ -76,11 +76,13 @@ class Notebook:
         self.server = server
         self.path = path
 
-    def open(self) -> Notebook:
+    def open(self, *, busy: bool = False) -> Notebook:
+        """Load the page, until the notebook is shown and its kernel ready; not the latter if that is `busy`."""
         route = "notebooks" if self.server.app == "notebook" else f"lab/workspaces/{self.path.stem}/tree"
         self.page.goto(f"{self.server.root}{route}/{self.path.name}?token={self.server.token}")
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        self._wait_for_kernel()
+        if not busy:
+            self._wait_for_kernel()
         return self
 
     def _wait_for_kernel(self) -> None:

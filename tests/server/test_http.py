@@ -253,6 +253,29 @@ def test_cancel_of_a_stream_written_by_post(server: JupyterServer) -> None:
     assert server.request("POST", f"streams/{stream}/cancel").json()["via"] == "ended"
 
 
+def test_a_stream_as_the_output_of_its_cell(server: JupyterServer) -> None:
+    origin = {"path": "out.ipynb", "cell": "c1", "execution": "e1", "kernel": "k1"}
+    stream = server.create(title="Build", origin=origin)
+    mime = "application/vnd.jupyter-sse.v1+json"
+    output = server.request("GET", f"streams/{stream}/output").json()
+    assert output[mime] == {"stream": stream, "v": 1}
+    assert output["text/plain"] == "Build: running"
+    server.append(stream, '{"type":"delta","text":"**bold**"}', '{"type":"done","reason":"stop"}')
+    output = server.request("GET", f"streams/{stream}/output").json()
+    assert output[mime]["snapshot"] == server.request("GET", f"streams/{stream}").json() | output[mime]["snapshot"]
+    assert output[mime]["snapshot"]["text"] == "**bold**"
+    assert "**bold**" in output["text/markdown"]
+
+    [entry] = server.request("GET", "streams?kernel=k1").json()
+    assert {**origin, "dismissed": False}.items() <= entry.items()
+    assert server.request("DELETE", f"streams/{stream}/output").status_code == 204
+    [entry] = server.request("GET", "streams?kernel=k1").json()
+    assert entry["dismissed"] is True
+    assert server.request("GET", f"streams/{stream}").status_code == 200
+    for method in ("GET", "DELETE"):
+        assert server.request(method, "streams/none/output").status_code == 404
+
+
 def test_one_connection_for_many_streams(server: JupyterServer) -> None:
     a, b = server.create(), server.create()
     server.append(a, '{"type":"delta","text":"one"}')
