@@ -35,7 +35,7 @@ SEEN = """view => {
 
 def join(browser: Browser, server: JupyterServer, notebook: Notebook) -> tuple[Notebook, Locator]:
     """The notebook in a browser that has never been here."""
-    opened_here = Notebook(new_context(browser).new_page(), server, notebook.path).open()
+    opened_here = Notebook(new_context(browser).new_page(), server, notebook.path).open(busy=True)
     return opened_here, opened_here.view(1)
 
 
