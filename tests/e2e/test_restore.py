@@ -165,7 +165,8 @@ def test_outputs_of_an_earlier_run_give_way_to_the_later_one(open_notebook: Any)
 def test_another_browser_sees_it_and_leaves_saving_to_the_first(open_notebook: Any, browser: Browser) -> None:
     notebook = open_notebook(GATE, gated("shared"))
     notebook.run(0)
-    notebook.save()
+    notebook.wait_idle()
+    notebook.save()  # so that JupyterLab has nothing of its own to change when the notebook is opened again
     expect(notebook.run(1)).to_contain_text("started", timeout=SECONDS)
     with new_context(browser) as context:
         other = Notebook(context.new_page(), notebook.server, notebook.path).open(busy=True)
