@@ -68,6 +68,8 @@ class Channel:
         self.cancels = 0
         self.on_cancel: Callable[[], None] | None = None
         self.on_closed: Callable[[Closed], None] | None = None
+        self.watched = False  # a page has shown it, with no help of the kernel
+        self.on_watched: Callable[[], None] | None = None
         self.epoch = 0  # goes up when an append fails, which undoes those under way behind it
         self.touched = time.monotonic()
         self._snapshot = Snapshot(stream=stream)
@@ -100,6 +102,12 @@ class Channel:
         if feed is None:
             feed = self.feeds[prefix] = Feed(self, prefix)
         return feed
+
+    def watch(self) -> None:
+        """A page shows the stream."""
+        first, self.watched = not self.watched, True
+        if first and self.on_watched is not None:
+            self.on_watched()
 
     def reset_reason(self, after: int) -> str | None:
         """Why this cursor cannot be served, None if it can."""

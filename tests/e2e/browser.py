@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 from harness import JupyterServer, wait_for
+from jupyter_core.paths import jupyter_path
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
 
 from jupyter_sse.sse import Decoder, Frame
@@ -66,6 +67,16 @@ def quiet_lab(server: JupyterServer) -> None:
     (folder / "notification.jupyterlab-settings").write_text(
         json.dumps({"fetchNews": "false", "checkForUpdates": False})
     )
+
+
+def only_widgets(home: Path) -> str:
+    """The option by which a JupyterLab has those of widgets and no other labextension, ours neither."""
+    extensions = home / "only-widgets"
+    extensions.mkdir(parents=True)
+    for name in ("@jupyter-widgets", "anywidget"):
+        folders = [Path(folder, name) for folder in jupyter_path("labextensions")]
+        (extensions / name).symlink_to(next(filter(Path.is_dir, folders)))
+    return f"--LabApp.labextensions_path={extensions}"
 
 
 class Notebook:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook, write_cells, write_notebook
+from browser import Notebook, only_widgets, write_cells, write_notebook
 from harness import JupyterServer, wait_for
 from openai_server import openai_server
 from playwright.sync_api import Locator, Page, expect
@@ -387,6 +387,19 @@ def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path)
     expect(notebook.output(1)).to_contain_text("line one")
     snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
     assert snapshot["status"] == "done"
+
+
+def test_without_the_labextension_a_widget_shows_it(page: Page, make_server: Any, tmp_path: Path) -> None:
+    home = tmp_path / "lab"
+    server = make_server(only_widgets(home), app="jupyterlab", home=home)
+    cell = GATE + "with task('Widget') as t:\n    t.log('line one')\n    wait_for('more')\n    t.log('line two')"
+    notebook = Notebook(page, server, write_notebook(server, "widget.ipynb", cell)).open()
+    view = notebook.run(0)
+    expect(view).to_contain_text("line one", timeout=SECONDS)
+    status(view, "running")
+    opened(notebook, "more")
+    notebook.wait_idle()
+    expect(notebook.output(0)).to_contain_text("line two")
 
 
 def test_without_the_extension_a_busy_kernel_feeds_its_view_itself(

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import LIVE, Notebook, new_context, quiet_lab, write_notebook
+from browser import LIVE, Notebook, new_context, only_widgets, quiet_lab, write_notebook
 from harness import JupyterServer, wait_for
-from jupyter_core.paths import jupyter_path
 from playwright.sync_api import Browser, Page, expect
-from test_lab import MIME, SECONDS, bundles
+from test_lab import GATE, MIME, SECONDS, bundles, opened
 
 from jupyter_sse.kernel.display import WIDGET_DELAY
 
@@ -172,14 +171,7 @@ def without_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     """A JupyterLab that has ipywidgets and has never heard of us."""
     home = tmp_path_factory.mktemp("plain")
-    extensions = home / "labextensions"
-    extensions.mkdir()
-    widgets = next(
-        path for folder in jupyter_path("labextensions") if (path := Path(folder, "@jupyter-widgets")).is_dir()
-    )
-    (extensions / widgets.name).symlink_to(widgets)
-    only = f"--LabApp.labextensions_path={extensions}"
-    yield from _started(JupyterServer(home, NO_SERVER, only, app="jupyterlab"))
+    yield from _started(JupyterServer(home, NO_SERVER, only_widgets(home), app="jupyterlab"))
 
 
 NO_SERVER = "--ServerApp.jpserver_extensions={'jupyter_sse': False}"
@@ -242,3 +234,29 @@ def test_a_plain_jupyterlab_shows_it(open_saved: Open, plain: JupyterServer, pag
     assert [url for url in asked if "jupyter-sse" in url] == []
     assert "jupyter-sse" not in (page.locator("#jupyter-config-data").text_content() or "")
     assert page.locator(LIVE).count() == 0
+
+
+def test_a_jupyterlab_that_saves_widgets_saves_none_of_ours(page: Page, tmp_path: Path) -> None:
+    server = JupyterServer(tmp_path / "saves-widgets", app="jupyterlab")
+    settings = server.home / "lab-settings" / "@jupyter-widgets" / "jupyterlab-manager"
+    settings.mkdir(parents=True)
+    (settings / "plugin.jupyterlab-settings").write_text('{"saveState": true}')
+    # A page on a busy machine gets more time to show the stream before a widget would be made.
+    cells = [
+        GATE + "import ipywidgets\nfrom jupyter_sse.kernel import display\ndisplay.WATCH_DELAY = 3\n"
+        "ipywidgets.IntSlider()",
+        "with task('Long') as t:\n    time.sleep(4)\n    t.log('line')\n    wait_for('end')",
+    ]
+    for _ in _started(server):
+        notebook = Notebook(page, server, write_notebook(server, "widgets.ipynb", *cells)).open()
+        notebook.run(0)
+        expect(notebook.run(1)).to_contain_text("line", timeout=SECONDS)
+        half = notebook.save()
+        opened(notebook, "end")
+        notebook.wait_idle()
+        whole = notebook.save()
+    for saved in (half, whole):
+        metadata = json.dumps(saved["metadata"])
+        assert "IntSliderModel" in metadata
+        assert "jupyter-sse" not in metadata
+        assert len(metadata) < 10_000

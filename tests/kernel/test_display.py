@@ -327,6 +327,25 @@ def test_cancel_from_the_server_reaches_a_busy_cell(server: LinkServer, static: 
         assert error["content"]["ename"] == "Cancelled"
 
 
+def test_a_page_that_shows_the_stream_by_itself_is_sent_no_widget(server: LinkServer, static: Path) -> None:
+    with kernel_process.running(JUPYTER_SSE_URL=server.url, JUPYTER_SSE_TOKEN=TOKEN) as kernel:
+        kernel.run(IMPORT.format(static=str(static)) + "jupyter_sse.kernel.display.WATCH_DELAY = 2")
+        request = kernel.send(
+            """
+            with task("Watched") as t:
+                time.sleep(3)
+            """
+        )
+        server.wait(lambda: bool(server.streams))
+        (key,) = server.streams
+        server.tell(op="watched", stream=key)
+        kernel.wait(lambda message: is_idle(message, request))
+        assert not [m for m in kernel.of(request) if m["msg_type"].startswith("comm_")]
+        live, final = displays(kernel.of(request))
+        assert "snapshot" not in data(live)[MIME]
+        assert data(final)[MIME]["snapshot"]["status"] == "done"
+
+
 def test_shutting_the_kernel_down_sends_what_is_left(server: LinkServer, static: Path) -> None:
     with kernel_process.running(JUPYTER_SSE_URL=server.url, JUPYTER_SSE_TOKEN=TOKEN) as kernel:
         kernel.run(IMPORT.format(static=str(static)))
