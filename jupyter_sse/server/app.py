@@ -113,6 +113,7 @@ class SSE(ExtensionApp):
             ),
             heartbeat=self.heartbeat,
             retry=self.retry,
+            base_url=serverapp.base_url,
             on_error=lambda message: self.log.error("jupyter_sse: %s", message),
         )
         hub.start()

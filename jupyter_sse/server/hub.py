@@ -17,6 +17,7 @@ from ..log import Gap, Gone, Log, LogError, Meta
 from ..state import Snapshot, fold
 from .channel import Channel, Closed, Full
 from .feed import READERS_A_TURN, Blob
+from .listing import Listing
 
 if TYPE_CHECKING:
     from .reader import Reader
@@ -68,6 +69,7 @@ class Hub:
         heartbeat: float = 20.0,
         retry: int = 1000,
         window: float = 0.005,
+        base_url: str = "/",
         on_error: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.log = log
@@ -76,6 +78,7 @@ class Hub:
         self.retry = retry
         self.window = window
         self.stats = Stats()
+        self.listing = Listing(self, base_url)
         self.readers: set[Reader] = set()
         self.channels: dict[str, Channel] = {}
         self.loop = asyncio.get_running_loop()
@@ -180,7 +183,8 @@ class Hub:
         channel.accepted = first + len(raws) - 1
         channel.accepted_end = end is not None
         try:
-            await self.log.append(channel.id, first, raws, self._meta(channel, first, events))
+            meta = self._meta(channel, first, events)
+            await self.log.append(channel.id, first, raws, meta)
         except (LogError, Gap, Gone) as error:
             if epoch == channel.epoch:
                 channel.epoch += 1
@@ -196,6 +200,8 @@ class Hub:
             self.stats.ended += 1
             self.stats.seconds += time.time() - channel.created
         channel.committed(first, raws, events)
+        if meta is not None:
+            self.listing.changed(channel.id)
         return channel.last
 
     async def _settled(self, channel: Channel) -> int:
@@ -240,12 +246,14 @@ class Hub:
             for reader in feed.live | feed.behind:
                 reader.gone(feed)
         self.channels.pop(channel.id, None)
+        self.listing.changed(channel.id)
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> None:
         for stream in await self.log.expire(max_age=max_age, max_streams=max_streams, max_bytes=max_bytes):
             channel = self.channels.pop(stream, None)
             if channel is not None:
                 channel.deleted = True
+            self.listing.changed(stream)
 
     # frames that connections make
 

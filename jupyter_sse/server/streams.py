@@ -14,7 +14,7 @@ from jupyter_core.utils import ensure_async
 from tornado.iostream import StreamClosedError
 
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
-from ..log import Entry, Gap, LogError, Meta
+from ..log import Gap, LogError, Meta
 from ..output import mimebundle
 from .auth import ApiError, ApiHandler, ProducerHandler, permitted
 from .channel import HTTP, Channel, Closed, Full
@@ -67,25 +67,6 @@ def parse_events(body: bytes, max_event: int) -> tuple[int | None, list[bytes], 
 
 class _Numbered(msgspec.Struct):
     seq: int | None = None
-
-
-def _listed(entry: Entry, url: str) -> dict[str, Any]:
-    return {
-        "stream": entry.id,
-        "url": url,
-        "status": entry.status,
-        "kind": entry.kind,
-        "title": entry.title,
-        "path": entry.path,
-        "cell": entry.cell,
-        "execution": entry.execution,
-        "kernel": entry.kernel,
-        "dismissed": entry.dismissed,
-        "seq": entry.seq,
-        "bytes": entry.bytes,
-        "created": entry.created,
-        "updated": entry.updated,
-    }
 
 
 class SseHandler(ApiHandler):
@@ -145,7 +126,7 @@ class StreamsHandler(ProducerHandler):
             path=self.get_query_argument("path", None),
             kernel=self.get_query_argument("kernel", None),
         )
-        self.finish(json.dumps([_listed(entry, self.url_of(entry.id)) for entry in entries]))
+        self.finish(json.dumps(list(map(self.hub.listing.show, entries))))
 
     @permitted("write")
     async def post(self) -> None:
@@ -162,11 +143,9 @@ class StreamsHandler(ProducerHandler):
         channel.owner = HTTP
         await append(self.hub, channel, None, [encode(event)], [event])
         self.set_status(201)
-        self.set_header("Location", self.url_of(stream))
-        self.finish(json.dumps({"stream": stream, "url": self.url_of(stream)}))
-
-    def url_of(self, stream: str) -> str:
-        return f"{self.base_url}jupyter-sse/streams/{stream}/events"
+        url = self.hub.listing.url(stream)
+        self.set_header("Location", url)
+        self.finish(json.dumps({"stream": stream, "url": url}))
 
 
 async def append(
@@ -297,6 +276,7 @@ class OutputHandler(_StreamHandler):
         """The output has been taken out of its cell; the stream stays."""
         await self.existing(stream)
         await self.hub.log.update(stream, Meta(dismissed=True))
+        self.hub.listing.changed(stream)
         self.set_status(204)
         self.finish()
 
@@ -305,6 +285,7 @@ class _Follow(msgspec.Struct, forbid_unknown_fields=True):
     streams: dict[str, int] = {}
     add: dict[str, int] = {}
     remove: list[str] = []
+    listing: bool | None = msgspec.field(default=None, name="list")
 
 
 class MultiplexHandler(SseHandler):
@@ -336,6 +317,7 @@ class MultiplexHandler(SseHandler):
                 reader.unfollow(feed)
         for stream, after in {**wanted.streams, **wanted.add}.items():
             await self._follow(reader, stream, after)
+        await self._list(reader, wanted)
         self.set_status(204)
         self.finish()
 
@@ -350,6 +332,13 @@ class MultiplexHandler(SseHandler):
         reader.on_close(lambda: self.sse.connections.pop(connection, None))
         for stream, after in wanted.streams.items():
             await self._follow(reader, stream, after)
+        await self._list(reader, wanted)
+
+    async def _list(self, reader: Reader, wanted: _Follow) -> None:
+        if wanted.listing:
+            await self.hub.listing.watch(reader)
+        elif wanted.listing is not None:
+            self.hub.listing.unwatch(reader)
 
     async def _follow(self, reader: Reader, stream: str, after: int) -> None:
         channel = await self.hub.channel(stream)

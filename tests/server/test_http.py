@@ -303,6 +303,41 @@ def test_one_connection_for_many_streams(server: JupyterServer) -> None:
     )
 
 
+def test_the_list_is_told_as_it_changes(server: JupyterServer) -> None:
+    known = server.create(title="Known")
+    reading = Reading(server, "events", body=json.dumps({"list": True}))
+
+    def told(number: int) -> dict[str, Any]:
+        frame = reading.read(number)[number - 1]
+        assert (frame.event, frame.id) == ("listed", "")
+        listed: dict[str, Any] = json.loads(frame.data)
+        return listed
+
+    connection = json.loads(reading.read(1)[0].data)["connection"]
+    first = told(2)
+    assert first["all"] is True
+    assert first["streams"] == server.request("GET", "streams").json()
+    assert first["streams"][0]["stream"] == known
+
+    begun = server.create(title="Begun")
+    assert [(entry["stream"], entry["status"]) for entry in told(3)["streams"]] == [(begun, "running")]
+    server.append(begun, '{"type":"log","text":"nothing to list"}')
+    server.append(begun, '{"type":"done"}')
+    server.append(known, '{"type":"start","title":"Renamed"}', '{"type":"log","text":"x"}')
+    ended = {entry["stream"]: entry for entry in told(4)["streams"]}
+    assert (ended[begun]["status"], ended[known]["title"]) == ("done", "Renamed")
+    server.request("DELETE", f"streams/{begun}")
+    assert told(5) == {"type": "listed", "streams": [], "gone": [begun]}
+
+    server.request("POST", f"events/{connection}", json={"list": False})
+    server.request("DELETE", f"streams/{known}")
+    server.request("POST", f"events/{connection}", json={"list": True})
+    again = told(6)
+    assert again["all"] is True
+    assert known not in [entry["stream"] for entry in again["streams"]]
+    reading.close()
+
+
 @pytest.mark.parametrize("body", ["", "[]", '{"streams":{"../x":0}}', '{"streams":{"a":"0"}}', '{"stream":{}}'])
 def test_a_bad_multiplex_request(server: JupyterServer, body: str) -> None:
     assert server.request("POST", "events", content=body).status_code == 400

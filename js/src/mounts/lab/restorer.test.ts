@@ -1,9 +1,10 @@
 import { beforeEach, expect, test } from "vitest";
 import type { Snapshot } from "../../core/events";
+import type { Entry } from "../../core/listing";
 import { StreamStore, type CancelAnswer } from "../../core/source";
 import { emptySnapshot } from "../../core/state";
 import { MIME } from "./output";
-import { Restorer, type Cell, type DisplayData, type Entry, type OutputsChange, type Server, type Signal } from "./restorer";
+import { Restorer, type Cell, type DisplayData, type OutputsChange, type Server, type Signal } from "./restorer";
 
 type Data = Record<string, unknown>;
 
@@ -75,7 +76,8 @@ const ended = (stream: string): Data => ({ [MIME]: { stream, v: 1, snapshot: sna
 const text = (text: string): Data => ({ "text/plain": text });
 const NOW = 1000;
 const entry = (stream: string, more: Partial<Entry> = {}): Entry => ({
-  stream, status: "running", cell: "a", execution: "e1", created: NOW, updated: NOW, dismissed: false, ...more,
+  stream, url: "", status: "running", kind: "task", title: null, path: "a.ipynb", cell: "a", execution: "e1", kernel: "k",
+  dismissed: false, seq: 1, bytes: 1, created: NOW, updated: NOW, ...more,
 });
 
 let server: FakeServer;

@@ -3,6 +3,7 @@
 // Only a page writes a notebook, through its model, so that undo, saving and other extensions work as ever. Where a
 // cell was run again, or its output cleared, the old output stays away: the page that sees it go tells the server.
 
+import type { Entry } from "../../core/listing";
 import type { StreamSource } from "../../core/source";
 import { isBundle, MIME, type Bundle } from "./output";
 
@@ -44,17 +45,6 @@ export interface Notebook {
   readonly contentChanged: Signal<unknown>;
   readonly isDisposed: boolean;
   dirty: boolean;
-}
-
-/** A stream as the server lists it; times are seconds since 1970. */
-export interface Entry {
-  stream: string;
-  status: string;
-  cell: string | null;
-  execution: string | null;
-  created: number;
-  updated: number;
-  dismissed: boolean;
 }
 
 export interface Server {
