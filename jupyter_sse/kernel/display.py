@@ -20,7 +20,7 @@ import msgspec
 
 from ..events import Event, Reset, encode
 from ..output import MIME, bounded, mimebundle, to_text
-from .origin import parent_message, shell
+from .origin import attended, parent_message, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["View", "display_object", "show"]
 
 WIDGET_DELAY = 0.15
+WATCH_DELAY = 0.5
+"""Seconds after which a widget is made: shorter work does without. The longer one gives a page that needs none the time
+to show the stream; the server says when it does."""
 FEED_INTERVAL = 0.05
 FEED_BYTES_PER_SECOND = 400_000
 """Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), for all its outputs."""
@@ -144,8 +147,9 @@ class NotebookView:
         self._make = _widget_class()
         self._transport = "server" if producer.remote and not _in_vscode() else "comm"
         self._output.publish(self._live(), self._hint(), update=False)
-        if self._make is not None:
-            producer.later(WIDGET_DELAY, self._go_live)
+        # Without a page to show it, its code is not sent: nbclient saves the state of widgets, also of closed ones.
+        if self._make is not None and attended():
+            producer.later(WATCH_DELAY if self._transport == "server" else WIDGET_DELAY, self._go_live)
 
     def _live(self) -> dict[str, Any]:
         title = self._producer.title
@@ -161,7 +165,7 @@ class NotebookView:
     def _go_live(self) -> None:
         try:
             with self._lock:
-                if self._ended:
+                if self._ended or (self._transport == "server" and self._producer.watched):
                     return
                 self._widget = self._make(stream=self._producer.id, transport=self._transport)
                 self._widget.on_msg(self._asked)

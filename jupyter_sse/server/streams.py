@@ -357,6 +357,7 @@ class MultiplexHandler(SseHandler):
         feed = channel.feed(prefix)
         reader.unfollow(feed)
         reader.follow(channel.feed(prefix), after)
+        channel.watch()
 
     def _not_announced(self, reader: Reader, channel: Channel, prefix: str) -> None:
         feed = channel.feeds.get(prefix)
