@@ -1,7 +1,7 @@
 // All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
 
 import { SSEConsumer, type AnyEvent, type Problem } from "./consumer";
-import type { HelloEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import type { HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
 import { TERMINAL_TYPES } from "./events";
 import { StreamStore, type CancelAnswer } from "./source";
 
@@ -60,6 +60,7 @@ export class Multiplex {
   #connection: string | null = null;
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
   #gather: ReturnType<typeof setTimeout> | undefined;
+  #notice: string | null = null; // what all who watch should know of the server
   #settling = Promise.resolve(); // one change at a time: an `add` must not overtake the `remove` before it
 
   constructor(config: ServerConfig) {
@@ -69,6 +70,7 @@ export class Multiplex {
   source(stream: string): StreamStore {
     let store = this.#stores.get(stream);
     if (!store) this.#stores.set(stream, (store = new ServerStore(stream, this)));
+    store.setNotice(this.#notice);
     return store;
   }
 
@@ -176,6 +178,7 @@ export class Multiplex {
   }
 
   #take(event: AnyEvent, id: string): void {
+    if (event.type === "hello" || event.type === "ping") this.#noted((event as PingEvent).notice ?? null);
     const colon = id.lastIndexOf(":");
     if (colon < 0) return;
     const store = this.#following.get(id.slice(0, colon));
@@ -197,6 +200,11 @@ export class Multiplex {
       this.#asked.delete(store.stream);
       this.#settleSoon();
     }
+  }
+
+  #noted(notice: string | null): void {
+    this.#notice = notice;
+    for (const store of this.#stores.values()) store.setNotice(notice);
   }
 
   #headers(): Record<string, string> {
