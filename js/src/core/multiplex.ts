@@ -1,7 +1,7 @@
 // All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
 
 import { SSEConsumer, type AnyEvent, type Problem } from "./consumer";
-import type { HelloEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import type { HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
 import { TERMINAL_TYPES } from "./events";
 import { Listing, type ListedEvent } from "./listing";
 import { StreamStore, type CancelAnswer } from "./source";
@@ -63,6 +63,7 @@ export class Multiplex {
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
   #listed = false; // and whether it tells us the list
   #gather: ReturnType<typeof setTimeout> | undefined;
+  #notice: string | null = null; // what all who watch should know of the server
   #settling = Promise.resolve(); // one change at a time: an `add` must not overtake the `remove` before it
 
   constructor(config: ServerConfig) {
@@ -72,6 +73,7 @@ export class Multiplex {
   source(stream: string): StreamStore {
     let store = this.#stores.get(stream);
     if (!store) this.#stores.set(stream, (store = new ServerStore(stream, this)));
+    store.setNotice(this.#notice);
     return store;
   }
 
@@ -199,6 +201,7 @@ export class Multiplex {
   }
 
   #take(event: AnyEvent, id: string): void {
+    if (event.type === "hello" || event.type === "ping") this.#noted((event as PingEvent).notice ?? null);
     if (event.type === "listed" && !id) {
       this.listing.take(event as unknown as ListedEvent);
       return;
@@ -224,6 +227,11 @@ export class Multiplex {
       this.#asked.delete(store.stream);
       this.#settleSoon();
     }
+  }
+
+  #noted(notice: string | null): void {
+    this.#notice = notice;
+    for (const store of this.#stores.values()) store.setNotice(notice);
   }
 
   #headers(): Record<string, string> {
