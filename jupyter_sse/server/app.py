@@ -21,7 +21,7 @@ from ..log import Log, LogError
 from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
-from . import kernels, streams
+from . import kernels, streams, websocket
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
@@ -90,7 +90,8 @@ class SSE(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
-        self.handlers.extend([(base + route, handler) for route, handler in (*streams.handlers, *kernels.handlers)])
+        features = (streams, websocket, kernels)
+        self.handlers.extend([(base + route, handler) for feature in features for route, handler in feature.handlers])
         self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
 
     async def _open_log(self) -> Log:
