@@ -303,7 +303,8 @@ def test_one_connection_for_many_streams(server: JupyterServer) -> None:
     )
 
 
-def test_the_list_is_told_as_it_changes(server: JupyterServer) -> None:
+def test_the_list_is_told_as_it_changes(make_server: Any) -> None:
+    server = make_server()
     known = server.create(title="Known")
     reading = Reading(server, "events", body=json.dumps({"list": True}))
 

@@ -32,12 +32,12 @@ class Socket:
         self.socket.send(json.dumps(message))
 
     def read(self, count: int) -> list[Frame]:
-        """Until there are so many frames. Each message has whole ones."""
+        """Until there are so many frames, heartbeats not counted. Each message has whole ones."""
         while len(self.frames) < count:
             message = self.socket.recv(20)
             assert isinstance(message, str)
             assert message.endswith("\n\n")
-            self.frames += Decoder().feed(message.encode())
+            self.frames += [frame for frame in Decoder().feed(message.encode()) if frame.event != "ping"]
         return self.frames
 
     def reason(self) -> tuple[int | None, str]:
