@@ -1,5 +1,5 @@
-// Builds both front ends. The widget is one ESM file with its styles in it, which anywidget sends to the page; the
-// JupyterLab extension is a folder that JupyterLab loads. `--watch` rebuilds.
+// Builds the front ends. The widget and the monitor page are one ESM file each with its styles in it; the JupyterLab
+// extension is a folder that JupyterLab loads. `--watch` rebuilds.
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
@@ -18,6 +18,7 @@ const options = {
 };
 const builds = [
   { ...options, entryPoints: ["src/mounts/widget.ts"], outfile: widget, minify: true },
+  { ...options, entryPoints: ["src/mounts/monitor.ts"], outfile: "../jupyter_sse/static/monitor.js", minify: true },
   // What JupyterLab has itself is taken from there.
   { ...options, entryPoints: ["src/mounts/lab/index.ts"], outfile: "lib/lab.js", external: ["@jupyterlab/*", "@lumino/*"] },
 ];

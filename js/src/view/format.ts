@@ -10,6 +10,15 @@ export function duration(seconds: number): string {
   return parts.map((part, index) => (index ? String(part).padStart(2, "0") : String(part))).join(":");
 }
 
+/** A time of day, with the date if that is not today; seconds since 1970. */
+export function moment(seconds: number, now: Date = new Date()): string {
+  const then = new Date(seconds * 1000);
+  const time = then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+  if (then.toDateString() === now.toDateString()) return time;
+  const year = then.getFullYear() === now.getFullYear() ? {} : { year: "numeric" as const };
+  return `${then.toLocaleDateString(undefined, { day: "numeric", month: "short", ...year })}, ${time}`;
+}
+
 /** How much of a bar is full, 0 to 100; null where nobody knows. */
 export function percent({ n, total, pct }: ProgressEvent): number | null {
   const value = pct ?? (total ? (100 * n) / total : NaN);

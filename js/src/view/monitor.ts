@@ -1,0 +1,388 @@
+// The monitor page: all streams of a server, and one of them at a time.
+
+import type { Entry } from "../core/listing";
+import type { Multiplex } from "../core/multiplex";
+import { CancelButton } from "./cancel";
+import { h, setAttribute, setText } from "./dom";
+import { duration, moment, percent } from "./format";
+import { mount } from "./mount";
+import styles from "./monitor.css";
+import viewStyles from "./style.css";
+
+export interface MonitorOptions {
+  /** The URL that a notebook's path is appended to, where notebooks can be opened. */
+  notebooks: string | null;
+}
+
+const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
+const STATES = { all: "All", running: "Running", ended: "Ended", failed: "Failed" } as const;
+type State = keyof typeof STATES;
+
+const FOLLOWED = 30; // rows whose progress is shown at a time; each costs every event of its stream
+const SURE_MS = 4000; // how long "Forget?" waits for a second press
+
+/** What the address says: a stream, or the list as far as it is asked for. */
+interface Place {
+  stream: string | null;
+  text: string;
+  state: State;
+}
+
+function place(hash: string): Place {
+  const [path = "", query = ""] = hash.replace(/^#?\/?/, "").split("?");
+  const asked = new URLSearchParams(query);
+  const state = asked.get("state") ?? "";
+  return {
+    stream: /^[\w-]{1,64}$/.test(path) ? path : null,
+    text: asked.get("q") ?? "",
+    state: state in STATES ? (state as State) : "all",
+  };
+}
+
+function address({ stream, text, state }: Place): string {
+  if (stream) return `#/${stream}`;
+  const query = new URLSearchParams({ ...(text && { q: text }), ...(state !== "all" && { state }) }).toString();
+  return `#/${query && `?${query}`}`;
+}
+
+/** Show the page in an element; returns how to take it away. */
+export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: MonitorOptions): () => void {
+  const root = h("div", { class: "jsse jsse-monitor" });
+  const list = new List(multiplex, options);
+  let shown: { stream: string; element: HTMLElement; dispose: () => void } | null = null;
+  root.append(h("style", {}, viewStyles + styles), list.element);
+  el.append(root);
+
+  const go = (): void => {
+    const { stream, ...filter } = place(location.hash);
+    if (shown?.stream !== stream) {
+      shown?.dispose();
+      shown?.element.remove();
+      shown = null;
+    }
+    list.element.hidden = stream !== null;
+    list.show(filter, stream === null);
+    if (stream && !shown) {
+      shown = showOne(multiplex, options, stream);
+      root.append(shown.element);
+      shown.element.querySelector<HTMLElement>("a")?.focus();
+      window.scrollTo(0, 0);
+    }
+  };
+  window.addEventListener("hashchange", go);
+  go();
+  return () => {
+    window.removeEventListener("hashchange", go);
+    shown?.dispose();
+    list.dispose();
+    root.remove();
+  };
+}
+
+function notebookUrl({ notebooks }: MonitorOptions, path: string | null): string | null {
+  return notebooks && path ? notebooks + path.split("/").map(encodeURIComponent).join("/") : null;
+}
+
+function showOne(
+  multiplex: Multiplex,
+  options: MonitorOptions,
+  stream: string,
+): { stream: string; element: HTMLElement; dispose: () => void } {
+  const source = multiplex.source(stream);
+  const back = h("a", { class: "jsse-back", href: "#/" }, "‹ All streams");
+  // Back to the list as it was left, filter and place.
+  back.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || history.state !== "opened") return;
+    event.preventDefault();
+    history.back();
+  });
+  const notebook = h("a", { class: "jsse-open", target: "_blank", rel: "noopener", hidden: true }, "Open the notebook");
+  const view = h("div", { class: "jsse-one" });
+  const element = h("main", {}, h("nav", {}, back, notebook), view);
+  const unmount = mount(view, { source });
+  const update = (): void => {
+    const { title, origin } = source.snapshot;
+    document.title = title ? `${title} · Streams` : "Stream";
+    const url = notebookUrl(options, origin?.path ?? null);
+    if (url) notebook.href = url;
+    notebook.hidden = !url;
+  };
+  const leave = source.subscribe(update);
+  update();
+  return {
+    stream,
+    element,
+    dispose: () => {
+      leave();
+      unmount();
+      document.title = "Streams";
+    },
+  };
+}
+
+class List {
+  readonly element: HTMLElement;
+  #multiplex: Multiplex;
+  #options: MonitorOptions;
+  #rows = new Map<string, Row>();
+  #filter: Omit<Place, "stream"> = { text: "", state: "all" };
+  #running = h("ul", { class: "jsse-rows", "aria-label": "Running" });
+  #ended = h("ul", { class: "jsse-rows", "aria-label": "Ended" });
+  #count = h("span", { class: "jsse-state" });
+  #connection = h("span", { class: "jsse-connection", role: "status" });
+  #search = h("input", { type: "search", class: "jsse-search", placeholder: "Filter", "aria-label": "Filter by title, notebook or kind" });
+  #states = h("div", { class: "jsse-states", role: "group", "aria-label": "State" });
+  #empty = h("div", { class: "jsse-empty", hidden: true });
+  #visible = false;
+  #frame = 0;
+  #unsubscribe: () => void;
+  #clock: ReturnType<typeof setInterval>;
+  #seen: IntersectionObserver;
+
+  constructor(multiplex: Multiplex, options: MonitorOptions) {
+    this.#multiplex = multiplex;
+    this.#options = options;
+    for (const [state, word] of Object.entries(STATES)) {
+      const button = h("button", { type: "button", "data-state": state }, word);
+      button.addEventListener("click", () => this.#ask({ state: state as State }));
+      this.#states.append(button);
+    }
+    this.#search.addEventListener("input", () => this.#ask({ text: this.#search.value }));
+    this.element = h(
+      "main",
+      {},
+      h("header", {}, h("h1", {}, "Streams"), this.#count, this.#connection),
+      h("div", { class: "jsse-filter", role: "search" }, this.#search, this.#states),
+      this.#running,
+      this.#ended,
+      this.#empty,
+    );
+    this.#seen = new IntersectionObserver((changes) => {
+      for (const { target, isIntersecting } of changes) {
+        const row = this.#rows.get(target.getAttribute("data-sse-row") ?? "");
+        if (row) row.isSeen = isIntersecting;
+      }
+      this.#follow();
+    });
+    this.#unsubscribe = multiplex.listing.subscribe(() => this.#drawSoon());
+    this.#clock = setInterval(() => this.#drawSoon(), 1000);
+  }
+
+  show(filter: Omit<Place, "stream">, visible: boolean): void {
+    this.#visible = visible;
+    if (visible) {
+      this.#filter = filter;
+      if (this.#search.value !== filter.text) this.#search.value = filter.text;
+      for (const button of this.#states.children) {
+        setAttribute(button, "aria-pressed", String(button.getAttribute("data-state") === filter.state));
+      }
+      this.#draw();
+    }
+    this.#follow();
+  }
+
+  dispose(): void {
+    this.#unsubscribe();
+    clearInterval(this.#clock);
+    cancelAnimationFrame(this.#frame);
+    this.#seen.disconnect();
+    for (const row of this.#rows.values()) row.dispose();
+  }
+
+  #ask(change: Partial<Place>): void {
+    // A reload keeps it; going back does not undo each letter.
+    history.replaceState(null, "", address({ stream: null, ...this.#filter, ...change }));
+    this.show({ ...this.#filter, ...change }, true);
+  }
+
+  #drawSoon(): void {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.#visible) this.#draw();
+    });
+  }
+
+  #draw(): void {
+    const { entries, state, problem } = this.#multiplex.listing;
+    const wanted = entries.filter((entry) => this.#wants(entry));
+    const gone = new Set(this.#rows.keys());
+    const places: [HTMLElement, Entry[]][] = [
+      [this.#running, wanted.filter(({ status }) => status === "running")],
+      [this.#ended, wanted.filter(({ status }) => status !== "running")],
+    ];
+    for (const [ul, those] of places) {
+      let next = ul.firstElementChild;
+      for (const entry of those) {
+        const row = this.#row(entry);
+        gone.delete(entry.stream);
+        row.update(entry);
+        // Moved only where the order is another: what moves loses the focus.
+        if (row.element === next) next = next.nextElementSibling;
+        else ul.insertBefore(row.element, next);
+      }
+      ul.hidden = !those.length;
+    }
+    for (const stream of gone) this.#remove(stream);
+    const running = entries.filter(({ status }) => status === "running").length;
+    setText(this.#count, state === "open" ? `${running} running, ${entries.length - running} ended` : "");
+    setText(this.#connection, CONNECTION[state] ?? "");
+    setAttribute(this.#connection, "data-state", state);
+    this.#sayNothing(wanted.length, entries.length, problem?.message ?? null);
+  }
+
+  #sayNothing(wanted: number, all: number, problem: string | null): void {
+    this.#empty.hidden = wanted > 0 || (this.#multiplex.listing.state !== "open" && !problem);
+    if (this.#empty.hidden) return;
+    if (problem) this.#empty.replaceChildren(h("p", {}, problem), this.#button("Try again", () => this.#multiplex.listing.retry()));
+    else if (all) this.#empty.replaceChildren(h("p", {}, "No stream is like this."), this.#button("Show all", () => this.#ask({ text: "", state: "all" })));
+    else {
+      const code = h("pre", { dir: "ltr" }, 'from jupyter_sse import track\n\nfor x in track(range(100), "Training"):\n    ...');
+      this.#empty.replaceChildren(h("p", {}, "Nothing has run yet. In a notebook:"), code);
+    }
+  }
+
+  #button(text: string, press: () => void): HTMLElement {
+    const button = h("button", { type: "button", class: "jsse-button" }, text);
+    button.addEventListener("click", press);
+    return button;
+  }
+
+  #wants({ status, title, kind, path }: Entry): boolean {
+    const { text, state } = this.#filter;
+    if (state === "running" && status !== "running") return false;
+    if (state === "ended" && status === "running") return false;
+    if (state === "failed" && status !== "error") return false;
+    const words = text.toLocaleLowerCase().split(/\s+/).filter(Boolean);
+    const all = [title, kind, path].join("\n").toLocaleLowerCase();
+    return words.every((word) => all.includes(word));
+  }
+
+  #row(entry: Entry): Row {
+    let row = this.#rows.get(entry.stream);
+    if (!row) {
+      row = new Row(this.#multiplex, this.#options, entry);
+      this.#rows.set(entry.stream, row);
+      this.#seen.observe(row.element);
+    }
+    return row;
+  }
+
+  #remove(stream: string): void {
+    const row = this.#rows.get(stream);
+    if (!row) return;
+    this.#seen.unobserve(row.element);
+    row.dispose();
+    row.element.remove();
+    this.#rows.delete(stream);
+  }
+
+  #follow(): void {
+    let room = FOLLOWED;
+    for (const row of this.#rows.values()) row.follow(this.#visible && row.isSeen && room-- > 0);
+  }
+}
+
+const CONNECTION: Record<string, string> = { connecting: "Connecting…", reconnecting: "Reconnecting…", failed: "Not connected" };
+
+class Row {
+  readonly element: HTMLElement;
+  isSeen = false;
+  #entry: Entry;
+  #multiplex: Multiplex;
+  #dot = h("span", { class: "jsse-dot", "aria-hidden": "true" });
+  #title: HTMLAnchorElement;
+  #state = h("span", { class: "jsse-state" });
+  #step = h("span", { class: "jsse-row-step", dir: "auto" });
+  #fill = h("span", { class: "jsse-bar-fill" });
+  #track = h("span", { class: "jsse-bar-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, this.#fill);
+  #cancel: CancelButton;
+  #forget = h("button", { type: "button", class: "jsse-button", "data-sse-action": "forget" }, "Forget");
+  #leave: (() => void) | null = null;
+
+  constructor(multiplex: Multiplex, options: MonitorOptions, entry: Entry) {
+    this.#multiplex = multiplex;
+    this.#entry = entry;
+    this.#cancel = new CancelButton(
+      () => multiplex.cancel(entry.stream),
+      () => this.#draw(),
+    );
+    this.#title = h("a", { class: "jsse-title", href: address({ stream: entry.stream, text: "", state: "all" }), dir: "auto" });
+    this.#title.addEventListener("click", (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      history.pushState("opened", "", this.#title.hash);
+      window.dispatchEvent(new HashChangeEvent("hashchange"));
+    });
+    const url = notebookUrl(options, entry.path);
+    const path = entry.path && (url ? h("a", { href: url, target: "_blank", rel: "noopener", class: "jsse-row-path", dir: "auto" }, entry.path) : h("span", { class: "jsse-row-path", dir: "auto" }, entry.path));
+    this.#forget.addEventListener("click", () => void this.#pressForget());
+    this.element = h(
+      "li",
+      { class: "jsse-row", "data-sse-row": entry.stream },
+      h("div", { class: "jsse-row-line" }, this.#dot, this.#title, this.#cancel.element, this.#forget),
+      this.#track,
+      h("div", { class: "jsse-row-facts" }, this.#state, this.#step, path),
+      this.#cancel.note,
+    );
+  }
+
+  update(entry: Entry): void {
+    this.#entry = entry;
+    this.#draw();
+  }
+
+  follow(on: boolean): void {
+    on &&= this.#entry.status === "running";
+    if (on === (this.#leave !== null)) return;
+    if (on) this.#leave = this.#multiplex.source(this.#entry.stream).subscribe(() => this.#draw());
+    else {
+      this.#leave?.();
+      this.#leave = null;
+    }
+  }
+
+  dispose(): void {
+    this.#leave?.();
+  }
+
+  #draw(): void {
+    const { status, title, kind, created, updated, stream } = this.#entry;
+    const running = status === "running";
+    if (!running) this.follow(false);
+    const snapshot = this.#leave ? this.#multiplex.source(stream).snapshot : null;
+    setAttribute(this.element, "data-sse-status", status);
+    setText(this.#title, title || (kind === "answer" ? "Answer" : kind) || "Stream");
+    this.#cancel.update(running && (snapshot === null || !snapshot.seq || snapshot.cancellable));
+    this.#forget.hidden = running;
+
+    const bar = snapshot?.bars.find((one) => percent(one) !== null);
+    const shown = bar ? percent(bar) : null;
+    this.#track.hidden = !running || shown === null;
+    if (shown !== null) {
+      this.#fill.style.width = `${shown}%`;
+      setAttribute(this.#track, "aria-valuenow", Math.round(shown));
+      setAttribute(this.#track, "aria-label", title || "Progress");
+    }
+    const word = running && this.#cancel.asked ? "Cancelling…" : (WORDS[status] ?? status);
+    const facts = running
+      ? [word, shown === null ? "" : `${Math.floor(shown)} %`, duration(Date.now() / 1000 - created)]
+      : [word, duration(updated - created), moment(updated)];
+    setText(this.#state, facts.filter(Boolean).join(" · "));
+    const step = running ? snapshot?.steps.at(-1) : undefined;
+    setText(this.#step, step ? `[${step.step}${step.of ? `/${step.of}` : ""}] ${step.message}` : "");
+    this.#step.hidden = !step;
+  }
+
+  async #pressForget(): Promise<void> {
+    if (this.#forget.textContent === "Forget") {
+      setText(this.#forget, "Really forget?");
+      setTimeout(() => setText(this.#forget, "Forget"), SURE_MS);
+      return;
+    }
+    this.#forget.disabled = true;
+    if (await this.#multiplex.forget(this.#entry.stream)) return; // the list says when it is gone
+    this.#forget.disabled = false;
+    setText(this.#forget, "Forget");
+    setText(this.#state, "It could not be forgotten. Try again.");
+  }
+}

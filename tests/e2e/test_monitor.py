@@ -1,0 +1,182 @@
+"""The monitor page, on a phone: with the notebook closed, and for people who have to sign in first."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from harness import JupyterServer, wait_for
+from playwright.sync_api import Browser, Locator, Page, expect
+from test_lab import GATE, SECONDS, opened, streams
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture
+def phone(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    context = browser.new_context(**PHONE)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    print("The console:", *said, sep="\n")
+    page.screenshot(path=tmp_path / "last.png")
+    context.close()
+    assert not [line for line in said if "Content Security Policy" in line or "Error" in line]
+
+
+def open_monitor(page: Page, server: JupyterServer, hash: str = "") -> None:
+    page.goto(f"{server.url}?token={server.token}{hash}")
+    expect(page.get_by_role("main")).to_be_visible()
+
+
+def row(page: Page, title: str) -> Locator:
+    return page.get_by_role("listitem").filter(has_text=title)
+
+
+def titles(page: Page) -> list[str]:
+    return page.locator(".jsse-row .jsse-title").all_inner_texts()
+
+
+def test_a_run_is_watched_and_cancelled_with_its_notebook_closed(
+    open_notebook: Any, lab: JupyterServer, phone: Page
+) -> None:
+    cell = """
+with task("Bake bread", steps=2) as t:
+    t.step("Kneading")
+    for i in track(range(10), "rounds"):
+        t.log(f"round {i}")
+        wait_for(f"monitor-{i}")
+"""
+    notebook = open_notebook(GATE, cell)
+    notebook.run(0)
+    expect(notebook.run(1)).to_contain_text("round 0", timeout=SECONDS)
+    notebook.page.goto("about:blank")
+
+    open_monitor(phone, lab)
+    item = row(phone, "Bake bread")
+    expect(item).to_contain_text("[1/2] Kneading", timeout=SECONDS)
+    for index in range(5):
+        opened(notebook, f"monitor-{index}")
+    expect(item.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50", timeout=SECONDS)
+    expect(item.get_by_role("link", name=notebook.path.name)).to_have_attribute(
+        "href", f"/lab/tree/{notebook.path.name}"
+    )
+
+    item.get_by_role("link", name="Bake bread").tap()
+    view = phone.locator("[data-sse-stream]")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("round 5", timeout=SECONDS)
+    expect(phone.get_by_role("link", name="Open the notebook")).to_be_visible()
+    expect(phone).to_have_title("Bake bread · Streams")
+    opened(notebook, "monitor-5")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("round 6", timeout=SECONDS)
+    phone.reload()
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("round 6", timeout=SECONDS)
+    phone.get_by_role("link", name="All streams").tap()
+
+    with phone.expect_response(re.compile("/cancel$")):
+        item.get_by_role("button", name="Cancel").tap()
+    opened(notebook, "monitor-6")
+    expect(item).to_have_attribute("data-sse-status", "cancelled", timeout=SECONDS)
+    expect(item).to_contain_text("Cancelled")
+    wait_for(lambda: [entry["status"] for entry in streams(lab, notebook)] == ["cancelled"], "the run to end")
+
+
+def test_the_list_lives_and_can_be_filtered_and_forgotten(make_server: Any, phone: Page) -> None:
+    server = make_server()
+    open_monitor(phone, server)
+    expect(phone.get_by_text("Nothing has run yet.")).to_be_visible()
+    bread, cake = server.create(title="Brot backen"), server.create(title="خبز الكعك", kind="answer")
+    expect(row(phone, "خبز الكعك")).to_be_visible(timeout=SECONDS)
+    server.append(bread, '{"type":"error","message":"burnt"}')
+    expect(row(phone, "Brot")).to_contain_text("Failed", timeout=SECONDS)
+    assert titles(phone) == ["خبز الكعك", "Brot backen"]
+    expect(phone.get_by_text("1 running, 1 ended")).to_be_visible()
+
+    phone.get_by_role("button", name="Failed").tap()
+    assert titles(phone) == ["Brot backen"]
+    phone.get_by_role("button", name="All", exact=True).tap()
+    phone.get_by_role("searchbox").fill("answer كعك")
+    assert titles(phone) == ["خبز الكعك"]
+    phone.reload()
+    expect(phone.get_by_role("searchbox")).to_have_value("answer كعك")
+    expect(row(phone, "خبز")).to_be_visible()
+    row(phone, "خبز").get_by_role("link").tap()
+    expect(phone.locator(f'[data-sse-stream="{cake}"]')).to_be_visible()
+    phone.go_back()
+    assert titles(phone) == ["خبز الكعك"]
+    phone.get_by_role("searchbox").fill("nothing like it")
+    phone.get_by_role("button", name="Show all").tap()
+
+    forget = row(phone, "Brot").get_by_role("button")
+    forget.tap()
+    expect(forget).to_have_text("Really forget?")
+    forget.tap()
+    expect(row(phone, "Brot")).to_have_count(0, timeout=SECONDS)
+    assert server.request("GET", f"streams/{bread}").status_code == 410
+    open_monitor(phone, server, f"#/{bread}")
+    expect(phone.locator("[role=alert]")).to_contain_text("This stream has been deleted", timeout=SECONDS)
+
+
+def test_the_connection_is_lost_and_comes_back(make_server: Any, phone: Page, tmp_path: Path) -> None:
+    server = make_server("--SSE.retry=100", home=tmp_path / "home")
+    server.create(title="Before")
+    open_monitor(phone, server)
+    expect(row(phone, "Before")).to_be_visible()
+    server.stop()
+    expect(phone.get_by_role("status").filter(has_text="Reconnecting")).to_be_visible(timeout=SECONDS)
+    server.start()
+    server.create(title="After")
+    expect(row(phone, "After")).to_be_visible(timeout=SECONDS)
+    expect(phone.get_by_text("Reconnecting")).to_have_count(0)
+
+
+@pytest.mark.parametrize("base_url", ["/", "/user/zoe@example.org/"])
+def test_people_are_sent_to_sign_in_and_back(make_server: Any, phone: Page, base_url: str) -> None:
+    server = make_server(base_url=base_url)
+    server.create(title="Secret work")
+    phone.goto(server.url)
+    expect(phone).to_have_url(re.compile(r"/login\?next="))
+    phone.locator("input[type=password]").first.fill(server.token)
+    phone.keyboard.press("Enter")
+    expect(row(phone, "Secret work")).to_be_visible(timeout=SECONDS)
+    assert phone.url.rstrip("#/").endswith("/jupyter-sse")
+
+
+def test_a_token_does_not_stay_in_the_address(server: JupyterServer, phone: Page) -> None:
+    open_monitor(phone, server, "#/?state=failed")
+    assert "token" not in phone.url
+    assert phone.url.endswith("#/?state=failed")
+
+
+def test_only_people_are_redirected(server: JupyterServer) -> None:
+    def get(path: str, **headers: str) -> httpx.Response:
+        return httpx.get(server.root + path, headers=headers, trust_env=False)
+
+    page = get("jupyter-sse/", Accept="text/html")
+    assert (page.status_code, page.headers["Location"]) == (302, "/login?next=%2Fjupyter-sse%2F")
+    for path in ("jupyter-sse/streams", "jupyter-sse/streams/x/events", "jupyter-sse/none"):
+        answer = get(path, Accept="text/html")
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    answer = httpx.get(server.root + "jupyter-sse", headers=server.headers, trust_env=False)
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/jupyter-sse/")
+    answer = httpx.get(server.url, headers=server.headers, trust_env=False)
+    config = json.loads(re.findall(r'application/json">(.*?)</script>', answer.text)[0])
+    assert config == {"baseUrl": "/", "notebooks": "/lab/tree/"}
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_many_ended_streams_are_listed(make_server: Any, phone: Page) -> None:
+    server = make_server()
+    for index in range(120):
+        stream = server.create(title=f"Job {index}")
+        server.append(stream, '{"type":"done"}')
+    open_monitor(phone, server)
+    expect(phone.get_by_role("listitem")).to_have_count(120)
+    assert titles(phone)[:2] == ["Job 119", "Job 118"]
