@@ -75,7 +75,9 @@ export class Header {
       this.#cancel.title = "";
       setText(this.#status, this.#words(this.#source.snapshot, this.#shown));
     }
-    setText(this.#note, answer.via === "ended" ? "" : answer.message);
+    // An answer that comes after the end has nothing to say any more.
+    const over = answer.via === "ended" || this.#source.snapshot.status !== "running";
+    setText(this.#note, over ? "" : answer.message);
     setAttribute(this.#note, "hidden", !this.#note.textContent);
   }
 }
