@@ -11,5 +11,5 @@ export default defineConfig({
       },
     },
   ],
-  test: { include: ["src/**/*.test.ts"], environment: "node", css: true },
+  test: { include: ["src/**/*.test.ts"], setupFiles: ["src/core/fakes.setup.ts"], environment: "node", css: true },
 });

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from jupyter_sse.log import TOMBSTONE_SECONDS, Entry, Gap, Gone, Log, LogError, Meta, overdue
 from jupyter_sse.log import sqlite as sqlite_module
+from jupyter_sse.log.fallback import FallbackLog
 from jupyter_sse.log.memory import MemoryLog
 from jupyter_sse.log.sqlite import SqliteLog
 
@@ -35,6 +36,18 @@ class Clock:
         return self.now
 
 
+class Disk(SqliteLog):
+    """A file on a disk that can be full."""
+
+    full = False
+
+    async def _write(self, job: Callable[[sqlite3.Connection], Any]) -> Any:
+        if self.full:
+            await asyncio.sleep(0)
+            raise LogError("the disk is full")
+        return await super()._write(job)
+
+
 class Bench:
     """A log, its clock, and an event loop to run it in."""
 
@@ -42,9 +55,16 @@ class Bench:
         self.clock = Clock()
         self.folder = folder
         self.runner = asyncio.new_event_loop()
-        self.log: Log = (
-            MemoryLog(clock=self.clock) if kind == "memory" else SqliteLog(folder / "log.db", clock=self.clock)
-        )
+        self.kind = kind
+        self.connect()
+
+    def connect(self) -> None:
+        self.disk = Disk(self.folder / "log.db", clock=self.clock)
+        self.log: Log = self.disk
+        if self.kind == "memory":
+            self.log = MemoryLog(clock=self.clock)
+        elif self.kind == "fallback":
+            self.log = FallbackLog(self.disk, retry=0.01, clock=self.clock)
 
     def run(self, work: Awaitable[Any]) -> Any:
         async def bounded() -> Any:
@@ -69,9 +89,8 @@ class Bench:
         return gone
 
     def reopen(self) -> None:
-        assert isinstance(self.log, SqliteLog)
         self.run(self.log.close())
-        self.log = SqliteLog(self.log.path, clock=self.clock)
+        self.connect()
         self.run(self.log.open())
 
     def close(self) -> None:
@@ -90,9 +109,12 @@ def opened(kind: str, folder: Path) -> Iterator[Bench]:
         bench.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "fallback", "fallback on a full disk"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    with opened(request.param, tmp_path) as bench:
+    kind, _, full = request.param.partition(" ")
+    with opened(kind, tmp_path) as bench:
+        if full:
+            bench.disk.full = True
         yield bench
 
 
@@ -294,16 +316,25 @@ def test_overdue_prefers_to_keep_what_was_written_last() -> None:
     assert overdue(streams, 10, max_age=99, max_streams=9, max_bytes=30) == []
 
 
+async def replay(log: Log, stream: str) -> list[tuple[int, bytes]]:
+    """All events, in as many reads as it takes."""
+    rows: list[tuple[int, bytes]] = []
+    while found := await log.read(stream, rows[-1][0] if rows else 0):
+        rows += found
+    return rows
+
+
 class Pair(RuleBasedStateMachine):
     """Whatever is done, a log on disk answers as one in memory does, also after it was closed and opened again."""
 
+    kind = "sqlite"
     streams = st.sampled_from(["a", "b", "c"])
 
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.memory = Bench("memory", Path(self.folder.name))
-        self.sqlite = Bench("sqlite", Path(self.folder.name))
+        self.sqlite = Bench(self.kind, Path(self.folder.name))
         self.sqlite.run(self.sqlite.log.open())
 
     def both(self, call: Callable[[Log], Awaitable[Any]]) -> None:
@@ -369,7 +400,7 @@ class Pair(RuleBasedStateMachine):
         for stream in ("a", "b", "c"):
             self.both(lambda log, stream=stream: log.entry(stream))  # type: ignore[misc]
             self.both(lambda log, stream=stream: log.snapshot(stream))  # type: ignore[misc]
-            self.both(lambda log, stream=stream: log.read(stream, 0))  # type: ignore[misc]
+            self.both(lambda log, stream=stream: replay(log, stream))  # type: ignore[misc]
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):

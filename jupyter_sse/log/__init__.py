@@ -7,7 +7,7 @@ listing streams parses nothing. An append returns when it is committed: what a r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -51,7 +51,7 @@ class Meta(Struct, frozen=True, kw_only=True):
     dismissed: bool | None = None
 
     @property
-    def known(self) -> dict[str, object]:
+    def known(self) -> dict[str, Any]:
         """What is not None."""
         values = ((name, getattr(self, name)) for name in Meta.__struct_fields__)
         return {name: value for name, value in values if value is not None}

@@ -20,6 +20,31 @@ class MemoryLog:
         self._entries: dict[str, Entry] = {}
         self._events: dict[str, list[bytes]] = {}
         self._snapshots: dict[str, bytes] = {}
+        self._base: dict[str, int] = {}  # of streams whose events up to here are kept elsewhere
+
+    def adopt(self, entry: Entry) -> None:
+        """Go on with a stream whose events so far are kept elsewhere."""
+        self._entries[entry.id] = entry
+        self._events[entry.id] = []
+        self._base[entry.id] = entry.seq
+
+    def base(self, stream: str) -> int | None:
+        """The number up to which the stream's events are kept elsewhere; None for a stream that is not here."""
+        return self._base.get(stream, 0) if stream in self._entries else None
+
+    def oldest(self) -> str | None:
+        """The stream that came here first."""
+        return next(iter(self._entries), None)
+
+    def let_go(self, stream: str, last: int) -> None:
+        """The stream's events up to `last` are kept elsewhere now; without any left, so is the stream."""
+        entry = self._entries[stream]
+        if last < entry.seq and not entry.deleted:
+            del self._events[stream][: last - self._base.get(stream, 0)]
+            self._base[stream] = last
+            return
+        for part in (self._entries, self._events, self._snapshots, self._base):
+            part.pop(stream, None)
 
     async def open(self) -> None:
         pass
@@ -56,10 +81,11 @@ class MemoryLog:
     async def read(
         self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> list[tuple[int, bytes]]:
-        after = max(after, 0)
+        base = self._base.get(stream, 0)
+        after = max(after, base)
         found: list[tuple[int, bytes]] = []
         size = 0
-        for seq, event in enumerate(self._events.get(stream, [])[after : after + limit], after + 1):
+        for seq, event in enumerate(self._events.get(stream, [])[after - base : after - base + limit], after + 1):
             size += len(event)
             if found and size > max_bytes:
                 break
@@ -105,8 +131,8 @@ class MemoryLog:
         entry = self._entries.get(stream)
         if entry is None or entry.deleted:
             return
-        self._events.pop(stream, None)
-        self._snapshots.pop(stream, None)
+        for part in (self._events, self._snapshots, self._base):
+            part.pop(stream, None)
         self._entries[stream] = Entry(
             id=stream,
             seq=entry.seq,

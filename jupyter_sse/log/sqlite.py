@@ -328,6 +328,8 @@ class SqliteLog:
         reason = str(error)
         if "disk is full" in reason:
             reason += "; free some disk space"
+        elif "disk I/O" in reason:  # also beyond a quota, or the largest size that a file may have
+            reason += "; the disk may be full, or failing"
         elif "locked" in reason:
             reason += "; another process has been writing to it for too long"
         elif type(error) is sqlite3.DatabaseError:

@@ -24,7 +24,16 @@ from .hub import Hub
 if TYPE_CHECKING:
     from .app import SSE
 
-__all__ = ["RESOURCE", "ApiError", "ApiHandler", "NotFoundHandler", "ProducerHandler", "ProducerMixin", "permitted"]
+__all__ = [
+    "RESOURCE",
+    "ApiError",
+    "ApiHandler",
+    "ErrorsInJson",
+    "NotFoundHandler",
+    "ProducerHandler",
+    "ProducerMixin",
+    "permitted",
+]
 
 RESOURCE = "jupyter-sse"
 
@@ -96,8 +105,8 @@ class ProducerMixin(ExtensionHandler):
         return super().authorizer
 
 
-class ApiHandler(ExtensionHandler, APIHandler):
-    """Answers in JSON, errors included."""
+class ErrorsInJson(ExtensionHandler):
+    """Says in JSON what is wrong."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
@@ -114,6 +123,10 @@ class ApiHandler(ExtensionHandler, APIHandler):
             message = error.log_message
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps({"message": message, "code": code}))
+
+
+class ApiHandler(ErrorsInJson, APIHandler):
+    """Answers in JSON, errors included."""
 
     @allow_unauthenticated
     def options(self, *args: Any, **kwargs: Any) -> None:

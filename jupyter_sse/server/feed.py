@@ -7,7 +7,7 @@ catches up by itself from the recent frames here, or from the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .. import sse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .reader import Reader
 
-__all__ = ["READERS_A_TURN", "Blob", "Feed"]
+__all__ = ["READERS_A_TURN", "Blob", "Feed", "Framing", "as_chunk", "as_is", "as_message"]
 
 READERS_A_TURN = 256
 """How many readers a flush serves before it lets the loop do something else."""
@@ -29,20 +29,43 @@ REPLAY_BYTES = 256 << 10
 """How much a reader that is behind is given at a time."""
 
 
+Framing = Callable[[bytes], bytes]
+"""How a connection puts bytes on its wire."""
+
+
+def as_is(data: bytes) -> bytes:
+    return data
+
+
+def as_chunk(data: bytes) -> bytes:
+    """HTTP/1.1's chunked coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def as_message(data: bytes) -> bytes:
+    """One text message of a WebSocket (RFC 6455, section 5.2), as a server sends it: whole and not masked."""
+    size = len(data)
+    if size < 126:
+        return b"\x81%c%b" % (size, data)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), data)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), data)
+
+
 class Blob:
-    """Bytes for many readers, as they are and as one chunk of HTTP/1.1's chunked coding."""
+    """Whole frames for many readers; put into a framing once for all of them."""
 
-    __slots__ = ("_chunk", "plain")
+    __slots__ = ("_framed", "data")
 
-    def __init__(self, plain: bytes) -> None:
-        self.plain = plain
-        self._chunk: bytes | None = None
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._framed: dict[Framing, bytes] = {}
 
-    @property
-    def chunk(self) -> bytes:
-        if self._chunk is None:
-            self._chunk = b"%x\r\n%b\r\n" % (len(self.plain), self.plain)
-        return self._chunk
+    def framed(self, framing: Framing) -> bytes:
+        framed = self._framed.get(framing)
+        if framed is None:
+            framed = self._framed[framing] = framing(self.data)
+        return framed
 
 
 class Feed:

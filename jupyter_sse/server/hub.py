@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import sse
-from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Origin, Reset, Start, Unknown, encode, type_of
+from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Origin, Ping, Reset, Start, Unknown, encode, type_of
 from ..log import Gap, Gone, Log, LogError, Meta
 from ..state import Snapshot, fold
 from .channel import Channel, Closed, Full
@@ -79,6 +79,7 @@ class Hub:
         self.window = window
         self.stats = Stats()
         self.listing = Listing(self, base_url)
+        self.notice: str | None = None  # what all who watch should know
         self.readers: set[Reader] = set()
         self.channels: dict[str, Channel] = {}
         self.loop = asyncio.get_running_loop()
@@ -258,7 +259,7 @@ class Hub:
     # frames that connections make
 
     def hello(self, stream: str | None, *, model: str | None = None, connection: str | None = None) -> bytes:
-        event = Hello(ts=time.time(), stream=stream, model=model, connection=connection)
+        event = Hello(ts=time.time(), stream=stream, model=model, connection=connection, notice=self.notice)
         return sse.encode(encode(event), event="hello", retry=self.retry)
 
     async def reset(self, channel: Channel, prefix: str, reason: str) -> tuple[bytes, int]:
@@ -271,17 +272,25 @@ class Hub:
         """An `error` about a stream, with seq 0: it is not in it."""
         return sse.encode(encode(Error(message=message, code=code)), event="error", id=f"{prefix}0")
 
+    def announce(self, notice: str | None) -> None:
+        """Tell all who watch, now and later; None: there is nothing to tell any more."""
+        self.notice = notice
+        self._ping()
+
     def _beat(self) -> None:
         self._timer = self.loop.call_later(self.heartbeat, self._beat)
         now = time.monotonic()
         for stream, channel in list(self.channels.items()):
             if channel.idle and now - channel.touched > IDLE_SECONDS:
                 del self.channels[stream]
-        ping = sse.encode(b'{"type":"ping","ts":%.3f}' % time.time(), event="ping")
-        self._ping(Blob(ping), list(self.readers))
+        self._ping()
 
-    def _ping(self, blob: Blob, readers: list[Reader]) -> None:
+    def _ping(self) -> None:
+        event = Ping(ts=time.time(), notice=self.notice)
+        self._send(Blob(sse.encode(encode(event), event="ping")), list(self.readers))
+
+    def _send(self, ping: Blob, readers: list[Reader]) -> None:
         for reader in readers[:READERS_A_TURN]:
-            reader.ping(blob)
+            reader.ping(ping)
         if len(readers) > READERS_A_TURN:
-            self.loop.call_soon(self._ping, blob, readers[READERS_A_TURN:])
+            self.loop.call_soon(self._send, ping, readers[READERS_A_TURN:])

@@ -1,4 +1,4 @@
-"""One connection that reads along: an SSE answer over a socket that tornado has handed over.
+"""One connection that reads along: an SSE answer or a WebSocket, over a socket that tornado has handed over.
 
 A reader that is up to date is written to directly, past tornado's buffers: that costs a third. Whatever the
 socket does not take at once goes through the IOStream, and the reader catches up alone. TLS always goes through it.
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from .feed import Blob, Feed
+from .feed import Blob, Feed, Framing, as_chunk
 from .hub import Hub
 
 __all__ = ["Reader"]
@@ -23,7 +23,7 @@ class Reader:
     """Follows one channel (and ends with it) or, with `keep`, any number of them.
 
     stream : what `RequestHandler.detach` returned, after the headers.
-    chunked : whether the answer is in HTTP/1.1's chunked coding.
+    framing : how frames are put on the wire. Only whole ones are written, so that tornado may write its own between.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Reader:
         hub: Hub,
         stream: IOStream,
         *,
-        chunked: bool,
+        framing: Framing,
         keep: bool = False,
     ) -> None:
         self.hub = hub
@@ -41,7 +41,7 @@ class Reader:
         self.feeds: dict[Feed, int] = {}  # with the bytes published when it last made progress
         self._stream = stream
         self._socket = None if isinstance(stream, SSLIOStream) else stream.socket
-        self._chunked = chunked
+        self._framing = framing
         self._on_close: list[Callable[[], object]] = []
         self._task: asyncio.Task[None] | None = None
         self._writing_since: float | None = None
@@ -98,7 +98,7 @@ class Reader:
             self._fall_behind()
 
     def _write_now(self, blob: Blob) -> bool:
-        data = blob.chunk if self._chunked else blob.plain
+        data = blob.framed(self._framing)
         self.hub.stats.delivered_bytes += len(data)
         if self._socket is None or self._stream.writing():
             return self._write(blob, data)
@@ -115,7 +115,7 @@ class Reader:
 
     def _write(self, blob: Blob, data: bytes | None = None) -> bool:
         if data is None:
-            data = blob.chunk if self._chunked else blob.plain
+            data = blob.framed(self._framing)
         try:
             # A write that fails later closes the stream, which tells us through the close callback.
             self._stream.write(data)
@@ -211,7 +211,7 @@ class Reader:
     def _finish(self) -> None:
         if self.closed:
             return
-        if self._chunked:
+        if self._framing is as_chunk:
             try:
                 self._stream.write(b"0\r\n\r\n")
             except StreamClosedError:
@@ -228,6 +228,12 @@ class Reader:
         self.close()
 
     def close(self) -> None:
+        if not self.closed:
+            self.leave()
+            self._stream.close()
+
+    def leave(self) -> None:
+        """Write nothing more; the connection itself is for somebody else to close."""
         if self.closed:
             return
         self.closed = True
@@ -237,6 +243,5 @@ class Reader:
             self.unfollow(feed)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self._stream.close()
         for callback in self._on_close:
             callback()

@@ -11,17 +11,18 @@ from typing import Any
 
 import msgspec
 from jupyter_core.utils import ensure_async
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
 from ..log import Gap, LogError, Meta
 from ..output import mimebundle
-from .auth import ApiError, ApiHandler, ProducerHandler, permitted
+from .auth import ApiError, ApiHandler, ExtensionHandler, ProducerHandler, permitted
 from .channel import HTTP, Channel, Closed, Full
+from .feed import Framing, as_chunk, as_is
 from .hub import Hub
 from .reader import Reader
 
-__all__ = ["STREAM_ID", "MultiplexHandler", "SseHandler", "handlers", "is_stream_id"]
+__all__ = ["STREAM_ID", "MultiplexHandler", "Multiplexed", "SseHandler", "handlers", "is_stream_id"]
 
 STREAM_ID = r"[A-Za-z0-9_-]{1,64}"
 
@@ -69,25 +70,38 @@ class _Numbered(msgspec.Struct):
     seq: int | None = None
 
 
-class SseHandler(ApiHandler):
-    """What answers with an event stream have in common."""
+class ReaderHandler(ExtensionHandler):
+    """Hands its connection over to a `Reader`; a user may have so many."""
 
     @property
     def user(self) -> str:
         # jupyter_server makes up a new name for every request that has the token and no cookie.
         return "token" if self.token_authenticated else self.current_user.username
 
-    async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
-        """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
-        user = self.user
-        readers, most = self.sse.readers, self.sse.max_connections
-        if readers[user] >= most:
+    def check_room(self) -> None:
+        most = self.sse.max_connections
+        if self.sse.readers[self.user] >= most:
             raise ApiError(
                 429,
                 "too_many_connections",
                 f"You have {most} connections open (SSE.max_connections). Close some, or use one for many streams.",
                 retry_after=5,
             )
+
+    def read_along(self, stream: IOStream, framing: Framing, *, keep: bool) -> Reader:
+        user, readers = self.user, self.sse.readers
+        reader = Reader(self.hub, stream, framing=framing, keep=keep)
+        readers.update([user])
+        reader.on_close(lambda: readers.subtract([user]))
+        return reader
+
+
+class SseHandler(ReaderHandler, ApiHandler):
+    """What answers with an event stream have in common."""
+
+    async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
+        """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
+        self.check_room()
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-cache, no-transform")
         self.set_header("X-Accel-Buffering", "no")
@@ -102,11 +116,7 @@ class SseHandler(ApiHandler):
         except StreamClosedError:
             return None
         self.application.log_request(self)
-        chunked = self.request.version == "HTTP/1.1"
-        reader = Reader(self.hub, self.detach(), chunked=chunked, keep=keep)
-        readers.update([user])
-        reader.on_close(lambda: readers.subtract([user]))
-        return reader
+        return self.read_along(self.detach(), as_chunk if self.request.version == "HTTP/1.1" else as_is, keep=keep)
 
     async def fail_sse(self, code: str, message: str) -> None:
         """Answer bad input with an `error` event: an EventSource can read nothing but a 200."""
@@ -288,28 +298,23 @@ class _Follow(msgspec.Struct, forbid_unknown_fields=True):
     listing: bool | None = msgspec.field(default=None, name="list")
 
 
-class MultiplexHandler(SseHandler):
-    """Many streams over one connection: a browser allows only six a host."""
+class Multiplexed(ReaderHandler):
+    """Many streams over one connection, whichever it is: a browser allows only six a host."""
 
-    def _wanted(self) -> _Follow:
+    def parse_wanted(self, message: str | bytes) -> _Follow:
         try:
-            wanted = msgspec.json.decode(self.request.body, type=_Follow)
+            wanted = msgspec.json.decode(message, type=_Follow)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise ApiError(400, "bad_request", f'The body must be {{"streams": {{id: after}}}}: {error}.') from None
         for stream in (*wanted.streams, *wanted.add, *wanted.remove):
             if not is_stream_id(stream):
-                raise ApiError(400, "bad_stream_id", f"{stream[:80]!r} is not a stream's id.")
+                raise ApiError(400, "bad_stream_id", f"This is not a stream's id: {stream[:80]!r}.")
         return wanted
 
-    @permitted("read")
-    async def post(self, connection: str | None = None) -> None:
-        wanted = self._wanted()
-        if connection is None:
-            await self._open(wanted)
-            return
-        user, reader = self.sse.connections.get(connection, ("", None))
-        if reader is None or user != self.user:
-            raise ApiError(404, "no_connection", "There is no such connection now; open a new one (POST events).")
+    async def change(self, reader: Reader, wanted: _Follow) -> None:
+        """Bring what this reader follows in line with what its client asks for."""
+        if any(after > 0 for after in wanted.streams.values()):
+            self.hub.stats.reconnects += 1
         for stream in wanted.remove:
             channel = await self.hub.channel(stream)
             feed = channel.feeds.get(f"{stream}:")
@@ -317,24 +322,6 @@ class MultiplexHandler(SseHandler):
                 reader.unfollow(feed)
         for stream, after in {**wanted.streams, **wanted.add}.items():
             await self._follow(reader, stream, after)
-        await self._list(reader, wanted)
-        self.set_status(204)
-        self.finish()
-
-    async def _open(self, wanted: _Follow) -> None:
-        connection = secrets.token_urlsafe(16)
-        reader = await self.open_sse(self.hub.hello(None, connection=connection), keep=True)
-        if reader is None:
-            return
-        if any(after > 0 for after in wanted.streams.values()):
-            self.hub.stats.reconnects += 1
-        self.sse.connections[connection] = (self.user, reader)
-        reader.on_close(lambda: self.sse.connections.pop(connection, None))
-        for stream, after in wanted.streams.items():
-            await self._follow(reader, stream, after)
-        await self._list(reader, wanted)
-
-    async def _list(self, reader: Reader, wanted: _Follow) -> None:
         if wanted.listing:
             await self.hub.listing.watch(reader)
         elif wanted.listing is not None:
@@ -364,6 +351,32 @@ class MultiplexHandler(SseHandler):
         if not channel.exists and feed is not None and feed in reader.feeds:
             reader.unfollow(feed)
             reader.tell(self.hub.failure(prefix, "not_found", "There is no stream with this id on this server."))
+
+
+class MultiplexHandler(Multiplexed, SseHandler):
+    """The multiplex as an event stream, which is changed by POST."""
+
+    @permitted("read")
+    async def post(self, connection: str | None = None) -> None:
+        wanted = self.parse_wanted(self.request.body)
+        if connection is None:
+            await self._open(wanted)
+            return
+        user, reader = self.sse.connections.get(connection, ("", None))
+        if reader is None or user != self.user:
+            raise ApiError(404, "no_connection", "There is no such connection now; open a new one (POST events).")
+        await self.change(reader, wanted)
+        self.set_status(204)
+        self.finish()
+
+    async def _open(self, wanted: _Follow) -> None:
+        connection = secrets.token_urlsafe(16)
+        reader = await self.open_sse(self.hub.hello(None, connection=connection), keep=True)
+        if reader is None:
+            return
+        self.sse.connections[connection] = (self.user, reader)
+        reader.on_close(lambda: self.sse.connections.pop(connection, None))
+        await self.change(reader, wanted)
 
 
 handlers: list[tuple[str, type[ApiHandler]]] = [

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from browser import FLAGS, Notebook, new_context, quiet_lab, write_notebook
 from harness import JupyterServer
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +42,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A browser of the test's own, with any number of pages."""
     context = new_context(browser)
+    yield context
+    context.close()
+    if "lab" in request.fixturenames:
+        end_kernels(request.getfixturevalue("lab"))
+
+
+@pytest.fixture
+def page(context: BrowserContext, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -51,9 +60,6 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
     if request.node.stash.get(FAILED, False):
         page.screenshot(path=tmp_path / "failure.png")
         print(f"The page as it was: {tmp_path / 'failure.png'}; its console:", *said[-20:], sep="\n")
-    context.close()
-    if "lab" in request.fixturenames:
-        end_kernels(request.getfixturevalue("lab"))
 
 
 def end_kernels(server: JupyterServer) -> None:

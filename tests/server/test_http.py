@@ -303,7 +303,8 @@ def test_one_connection_for_many_streams(server: JupyterServer) -> None:
     )
 
 
-def test_the_list_is_told_as_it_changes(server: JupyterServer) -> None:
+def test_the_list_is_told_as_it_changes(make_server: Any) -> None:
+    server = make_server()
     known = server.create(title="Known")
     reading = Reading(server, "events", body=json.dumps({"list": True}))
 
@@ -348,7 +349,7 @@ def test_nobody_gets_in_without_a_token(server: JupyterServer) -> None:
     for method, path in (
         ("GET", "streams"), ("POST", "streams"), ("GET", f"streams/{stream}"), ("DELETE", f"streams/{stream}"),
         ("GET", f"streams/{stream}/events"), ("POST", f"streams/{stream}/events"), ("POST", f"streams/{stream}/cancel"),
-        ("POST", "events"), ("POST", "events/x"), ("GET", "kernel"), ("GET", ""), ("GET", "zzz"),
+        ("POST", "events"), ("POST", "events/x"), ("GET", "socket"), ("GET", "kernel"), ("GET", ""), ("GET", "zzz"),
     ):  # fmt: skip
         for headers in ({}, {"Authorization": "token wrong"}, {"Authorization": "Bearer wrong"}):
             answer = httpx.request(method, server.url + path, headers=headers, trust_env=False, follow_redirects=False)
@@ -472,10 +473,11 @@ def is_guarded(method: Any) -> bool:
 
 
 def test_every_handler_has_its_guard(server: JupyterServer) -> None:
-    from jupyter_sse.server import kernels, streams
+    from jupyter_sse.server import kernels, streams, websocket
     from jupyter_sse.server.auth import NotFoundHandler
 
-    handlers: list[Any] = [handler for _, handler in (*streams.handlers, *kernels.handlers)]
+    features = (streams, websocket, kernels)
+    handlers: list[Any] = [handler for feature in features for _, handler in feature.handlers]
     for handler in {*handlers, NotFoundHandler}:
         verbs = [verb for verb in ("get", "post", "put", "patch", "delete", "head") if verb in vars(handler)]
         assert verbs, handler

@@ -14,6 +14,7 @@ from jupyter_sse.events import Delta, Done, Event, Log, Start, encode
 from jupyter_sse.log import Gap, LogError
 from jupyter_sse.log.memory import MemoryLog
 from jupyter_sse.server.channel import Channel, Closed, Full
+from jupyter_sse.server.feed import as_is
 from jupyter_sse.server.hub import Hub, Limits
 from jupyter_sse.server.reader import Reader
 from jupyter_sse.sse import Decoder, Frame
@@ -49,7 +50,7 @@ class Client:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         near.setblocking(False)
         self.socket.setblocking(False)
-        self.reader = Reader(hub, _stream(near), chunked=False, keep=keep)
+        self.reader = Reader(hub, _stream(near), framing=as_is, keep=keep)
         self.decoder = Decoder()
         self.frames: list[Frame] = []
         self.ended = False

@@ -1,281 +1,44 @@
 // An event stream read with fetch: what EventSource does, and POST, headers, back-off with jitter, and liveness.
 
-import { createParser, type EventSourceMessage } from "eventsource-parser";
-import {
-  TERMINAL_TYPES,
-  type DeltaEvent,
-  type DoneEvent,
-  type HelloEvent,
-  type PreviewEvent,
-  type ProgressEvent,
-  type StartEvent,
-  type StreamEvent,
-  type ConnectionEvent,
-  type UnknownEvent,
-} from "./events";
+import { Connection, type ConnectionOptions } from "./connection";
 
-export type AnyEvent = StreamEvent | ConnectionEvent | UnknownEvent;
-export type ConnectionState = "connecting" | "open" | "reconnecting" | "closed";
+export type { AnyEvent, ConnectionState, Problem } from "./connection";
 
-/** Why a stream failed. `status` is HTTP's, where the server refused. */
-export interface Problem {
-  message: string;
-  code: string;
-  retryable: boolean;
-  status?: number;
-}
-
-export interface SSEConsumerOptions {
+export interface SSEConsumerOptions extends ConnectionOptions {
   method?: "GET" | "POST";
-  /** A function is asked again for each reconnect. */
-  body?: string | (() => string);
-  headers?: Record<string, string> | (() => Record<string, string>);
-  credentials?: RequestCredentials;
-  lastEventId?: string;
-  /** The connection carries many streams: a terminal event ends one of them, not the connection. */
-  multiplexed?: boolean;
-  /** Milliseconds between the server's heartbeats; without a byte for 2.5 times as long, the connection is dead. */
-  heartbeatMs?: number;
-  /** The first delay before a reconnect, until the server says otherwise (`retry:`); it doubles up to `maxRetryMs`. */
-  retryMs?: number;
-  maxRetryMs?: number;
-  /** In a row, without a byte between them. */
-  maxReconnects?: number;
-  signal?: AbortSignal;
-  fetch?: typeof fetch;
-  onHello?: (event: HelloEvent) => void;
-  onStart?: (event: StartEvent) => void;
-  onDelta?: (event: DeltaEvent) => void;
-  onProgress?: (event: ProgressEvent) => void;
-  onPreview?: (event: PreviewEvent) => void;
-  onComplete?: (event: DoneEvent) => void;
-  /** The stream's `error` event, or a refusal that trying again cannot mend. */
-  onError?: (problem: Problem) => void;
-  /** Every event, with the id of its frame ("" for none). */
-  onEvent?: (event: AnyEvent, id: string) => void;
-  onState?: (state: ConnectionState) => void;
 }
-
-const RETRIED = (status: number): boolean => status === 408 || status === 429 || status >= 500;
 
 /** Follows an event stream to its end, over as many connections as it takes. */
-export class SSEConsumer {
-  readonly url: string;
-  /** The id to resume after. */
-  lastEventId: string;
-  #options: SSEConsumerOptions;
-  #retryMs: number;
-  #failures = 0;
-  #run: AbortController | null = null; // from `connect` to `close`
-  #connection: AbortController | null = null; // while there is one, or an attempt at one
-  #heard = 0;
-  #wake: (() => void) | null = null; // ends the pause before the next attempt
-  #eager = false; // that pause is of our own making: the server did not ask for it
-
+export class SSEConsumer extends Connection<SSEConsumerOptions> {
   constructor(url: string, options: SSEConsumerOptions = {}) {
-    this.url = url;
-    this.#options = options;
-    this.lastEventId = options.lastEventId ?? "";
-    this.#retryMs = options.retryMs ?? 1000;
-    options.signal?.addEventListener("abort", () => this.close(), { once: true });
+    super(url, options);
   }
 
-  /** Resolves when the stream has ended, was refused, or `close` was called. */
-  async connect(): Promise<void> {
-    if (this.#run || this.#options.signal?.aborted) return;
-    const run = (this.#run = new AbortController());
-    const unlisten = this.#listen();
-    this.#failures = 0;
-    this.#tell(this.#options.onState, "connecting");
-    try {
-      while (!run.signal.aborted) {
-        const delay = await this.#attempt();
-        if (run.signal.aborted || delay === null) break;
-        this.#failures += 1;
-        if (this.#failures > (this.#options.maxReconnects ?? Infinity)) {
-          this.#fail({ message: "The connection was lost too often.", code: "connection_lost", retryable: true });
-          break;
-        }
-        this.#tell(this.#options.onState, "reconnecting");
-        await this.#pause(delay);
-      }
-    } finally {
-      unlisten();
-      if (this.#run === run) this.#run = null;
-      if (!this.#run) this.#tell(this.#options.onState, "closed");
-    }
-  }
-
-  close(): void {
-    this.#run?.abort();
-    this.#run = null;
-    this.reconnect();
-  }
-
-  /** Give the present connection up, or the wait for one, and open another. */
-  reconnect(): void {
-    this.#connection?.abort();
-    this.#wake?.();
-  }
-
-  /** One connection. The least delay before the next in ms; null when there is to be none. */
-  async #attempt(): Promise<number | null> {
-    const connection = (this.#connection = new AbortController());
-    this.#heard = Date.now();
-    try {
-      const answer = await this.#request(connection.signal);
-      if (answer.status === 204) return null;
-      if (!answer.ok) return await this.#refused(answer);
-      return await this.#read(answer, connection.signal);
-    } catch {
-      return 0; // a network error, or the connection was given up
-    } finally {
-      connection.abort(); // a body that nobody reads holds one of the browser's six connections
-      if (this.#connection === connection) this.#connection = null;
-    }
-  }
-
-  #request(signal: AbortSignal): Promise<Response> {
-    const { method = "GET", body, headers, credentials = "same-origin" } = this.#options;
-    const sent: Record<string, string> = {
-      Accept: "text/event-stream",
-      ...(typeof headers === "function" ? headers() : headers),
-    };
-    if (this.lastEventId && !this.#options.multiplexed) sent["Last-Event-ID"] = this.lastEventId;
-    return (this.#options.fetch ?? fetch)(this.url, {
-      method,
-      headers: sent,
-      credentials,
-      cache: "no-store",
+  protected async attempt(signal: AbortSignal): Promise<number | null> {
+    const { body } = this;
+    const headers: Record<string, string> = { Accept: "text/event-stream", ...this.headers };
+    if (this.lastEventId && !this.options.multiplexed) headers["Last-Event-ID"] = this.lastEventId;
+    const answer = await this.fetch({
+      method: this.options.method ?? "GET",
+      headers,
       signal,
-      ...(body === undefined ? {} : { body: typeof body === "function" ? body() : body }),
+      ...(body === undefined ? {} : { body }),
     });
-  }
-
-  async #refused(answer: Response): Promise<number | null> {
-    if (RETRIED(answer.status)) {
-      const seconds = Number(answer.headers.get("Retry-After"));
-      return Number.isFinite(seconds) ? seconds * 1000 : 0;
-    }
-    const told = (await answer.json().catch(() => ({}))) as { message?: string; code?: string };
-    this.#fail({
-      message: told.message ?? `The server answered ${answer.status}.`,
-      code: told.code ?? `http_${answer.status}`,
-      retryable: false,
-      status: answer.status,
-    });
-    return null;
+    if (answer.status === 204) return null;
+    if (!answer.ok || !answer.headers.get("Content-Type")?.startsWith("text/event-stream")) return this.refused(answer);
+    return this.#read(answer, signal);
   }
 
   async #read(answer: Response, signal: AbortSignal): Promise<number | null> {
     if (!answer.body) return 0;
-    if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
-      this.#fail({
-        message: "The answer is not an event stream. Are you still signed in to the server?",
-        code: "not_an_event_stream",
-        retryable: false,
-        status: answer.status,
-      });
-      return null;
-    }
-    let ended = false;
-    const parser = createParser({
-      onEvent: (message) => {
-        if (!ended && !signal.aborted) ended = this.#take(message);
-      },
-      onRetry: (ms) => {
-        this.#retryMs = ms;
-      },
-    });
     const decoder = new TextDecoder();
     const reader = answer.body.getReader();
-    this.#tell(this.#options.onState, "open");
+    const take = this.opened(signal);
     while (!signal.aborted) {
       const { done, value } = await reader.read();
       if (done) break;
-      this.#heard = Date.now();
-      this.#failures = 0;
-      parser.feed(decoder.decode(value, { stream: true }));
-      if (ended) return null;
+      if (take(decoder.decode(value, { stream: true }))) return null;
     }
     return 0;
-  }
-
-  /** True when the stream has ended. */
-  #take(message: EventSourceMessage): boolean {
-    let event: AnyEvent | null;
-    try {
-      event = JSON.parse(message.data) as AnyEvent | null;
-    } catch {
-      return false;
-    }
-    if (typeof event?.type !== "string") return false;
-    const id = message.id ?? "";
-    if (id) this.lastEventId = id;
-    const options = this.#options;
-    this.#tell(options.onEvent, event, id);
-    if (event.type === "hello") this.#tell(options.onHello, event as HelloEvent);
-    else if (event.type === "start") this.#tell(options.onStart, event as StartEvent);
-    else if (event.type === "delta") this.#tell(options.onDelta, event as DeltaEvent);
-    else if (event.type === "progress") this.#tell(options.onProgress, event as ProgressEvent);
-    else if (event.type === "preview") this.#tell(options.onPreview, event as PreviewEvent);
-    if (options.multiplexed) return false;
-    if (event.type === "done") this.#tell(options.onComplete, event as DoneEvent);
-    else if (event.type === "error") this.#fail(event as unknown as Problem);
-    return TERMINAL_TYPES.has(event.type);
-  }
-
-  #fail(problem: Problem): void {
-    this.#tell(this.#options.onError, problem);
-  }
-
-  /** A callback that throws is told on the console; the stream goes on. */
-  #tell<T extends unknown[]>(callback: ((...values: T) => void) | undefined, ...values: T): void {
-    try {
-      callback?.(...values);
-    } catch (error) {
-      console.error("jupyter-sse: a callback failed", error);
-    }
-  }
-
-  /** Full jitter: clients that lost one server do not come back to it all at once. */
-  #backoff(): number {
-    const most = Math.max(this.#options.maxRetryMs ?? 30_000, this.#retryMs);
-    return Math.random() * Math.min(most, this.#retryMs * 2 ** (this.#failures - 1));
-  }
-
-  /** Before the next attempt: the back-off, and at least what the server asked for, in ms. */
-  async #pause(atLeast: number): Promise<void> {
-    this.#eager = atLeast === 0;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.max(atLeast, this.#backoff()));
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = null;
-  }
-
-  // Hidden tabs get one timer a minute and a sleeping machine none, so that the timer alone is not enough: whatever
-  // tells that the page is in use again has us look at once.
-  #look = (): void => {
-    const silence = Date.now() - this.#heard;
-    if (silence > 2.5 * (this.#options.heartbeatMs ?? 20_000)) this.#connection?.abort();
-  };
-
-  #return = (): void => {
-    if (this.#eager) this.#wake?.();
-    this.#look();
-  };
-
-  #listen(): () => void {
-    const watch = setInterval(this.#look, (this.#options.heartbeatMs ?? 20_000) / 2);
-    const page = typeof window === "undefined" ? [] : ([[window, "online"], [window, "pageshow"], [document, "visibilitychange"]] as const);
-    for (const [target, name] of page) target.addEventListener(name, this.#return);
-    return () => {
-      clearInterval(watch);
-      for (const [target, name] of page) target.removeEventListener(name, this.#return);
-    };
   }
 }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { FakeSocket, fakeSockets, newBrowser } from "./fakes";
 import { Multiplex, multiplexOf } from "./multiplex";
 
 const encoder = new TextEncoder();
@@ -262,4 +263,85 @@ test.each([[204, true], [404, true], [410, true], [403, false]])("forgetting: %i
     return Promise.resolve(new Response(null, { status }));
   });
   expect(await page.forget("a")).toBe(done);
+});
+
+// A browser with several pages: the third one is left without a place for an event stream.
+
+function pages(count: number): Multiplex[] {
+  return Array.from({ length: count }, () => new Multiplex({ baseUrl: "http://s/", token: "t" }));
+}
+
+test("the third page of a browser uses a WebSocket", async () => {
+  const [first, second, third] = pages(3) as [Multiplex, Multiplex, Multiplex];
+  for (const one of [first, second, third]) one.source("a").subscribe(() => undefined);
+  const b = third.source("b");
+  await settle();
+  expect([server.connections, FakeSocket.made.length]).toEqual([2, 1]);
+  expect(FakeSocket.last.url).toBe("ws://s/jupyter-sse/socket");
+  expect(FakeSocket.last.sent).toEqual([{ streams: { a: -1 } }]);
+  FakeSocket.last.tell("hello", { ts: 1, stream: null, v: 1 });
+  const leave = b.subscribe(() => undefined);
+  await settle();
+  FakeSocket.last.tell("delta", { text: "hi" }, "b:1");
+  await settle();
+  expect([b.snapshot.text, b.state]).toEqual(["hi", "open"]);
+  leave();
+  await settle();
+  expect(FakeSocket.last.sent.slice(1)).toEqual([
+    { add: { b: -1 }, remove: [] },
+    { add: {}, remove: ["b"] },
+  ]);
+  expect(server.requests.map(({ path }) => path)).toEqual(["events", "events"]);
+});
+
+test("a place that a page has left is the next one's", async () => {
+  const [first, second, third] = pages(3) as [Multiplex, Multiplex, Multiplex];
+  const leave = first.source("a").subscribe(() => undefined);
+  second.source("a").subscribe(() => undefined);
+  await settle();
+  leave();
+  await vi.advanceTimersByTimeAsync(1500);
+  third.source("a").subscribe(() => undefined);
+  await settle();
+  expect([server.connections, FakeSocket.made.length]).toEqual([3, 0]);
+});
+
+test("a page keeps its place over a reconnect", async () => {
+  const locks = newBrowser();
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  server.cut();
+  await vi.advanceTimersByTimeAsync(1500);
+  expect([server.connections, locks.held.size]).toEqual([2, 1]);
+});
+
+test("a page that cannot count the others' event streams adds none", async () => {
+  Object.defineProperty(navigator, "locks", { value: undefined, configurable: true });
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  expect([server.connections, FakeSocket.made.length]).toEqual([0, 1]);
+});
+
+test("where WebSockets do not get through, an event stream goes on where they left off, and they are not tried again", async () => {
+  Object.defineProperty(navigator, "locks", { value: undefined, configurable: true });
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await settle();
+  const socket = FakeSocket.last;
+  socket.tell("hello", {});
+  socket.tell("delta", { text: "one " }, "a:1");
+  fakeSockets((next) => next.end());
+  const answered = server.fetch;
+  vi.stubGlobal("fetch", ((url: string, init: RequestInit) =>
+    url.endsWith("/socket") ? Promise.resolve(new Response("{}", { status: 426 })) : answered(url, init)) as typeof fetch);
+  socket.end();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: 1 } } }]);
+  server.send("delta", { text: "one " }, "a:1");
+  server.send("delta", { text: "two" }, "a:2");
+  await settle();
+  expect([a.snapshot.text, a.state, FakeSocket.made.length]).toEqual(["one two", "open", 2]);
+  server.cut();
+  await vi.advanceTimersByTimeAsync(3000);
+  expect([server.connections, FakeSocket.made.length]).toEqual([2, 2]);
 });

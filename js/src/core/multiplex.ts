@@ -1,9 +1,11 @@
 // All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
 
-import { SSEConsumer, type AnyEvent, type Problem } from "./consumer";
-import type { HelloEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import { SSEConsumer, type AnyEvent, type ConnectionState, type Problem } from "./consumer";
+import type { HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
 import { TERMINAL_TYPES } from "./events";
 import { Listing, type ListedEvent } from "./listing";
+import { takeSlot } from "./slots";
+import { NO_WEBSOCKET, SocketConsumer } from "./socket";
 import { StreamStore, type CancelAnswer } from "./source";
 
 /** Where the server is and how a page proves that it may ask. */
@@ -58,11 +60,13 @@ export class Multiplex {
   readonly listing = new Listing((on) => this.#list(on));
   #stores = new Map<string, ServerStore>();
   #following = new Map<string, ServerStore>();
-  #consumer: SSEConsumer | null = null;
-  #connection: string | null = null;
+  #consumer: SSEConsumer | SocketConsumer | null = null;
+  #connection: string | null = null; // its id, once it has been greeted
+  #sockets = typeof WebSocket !== "undefined"; // until it turns out that they do not get through
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
   #listed = false; // and whether it tells us the list
   #gather: ReturnType<typeof setTimeout> | undefined;
+  #notice: string | null = null; // what all who watch should know of the server
   #settling = Promise.resolve(); // one change at a time: an `add` must not overtake the `remove` before it
 
   constructor(config: ServerConfig) {
@@ -72,6 +76,7 @@ export class Multiplex {
   source(stream: string): StreamStore {
     let store = this.#stores.get(stream);
     if (!store) this.#stores.set(stream, (store = new ServerStore(stream, this)));
+    store.setNotice(this.#notice);
     return store;
   }
 
@@ -129,12 +134,13 @@ export class Multiplex {
       this.#close();
       return;
     }
-    if (!this.#consumer) {
-      this.#open();
+    const consumer = this.#consumer;
+    if (!consumer) {
+      await this.#open();
       return;
     }
     const connection = this.#connection;
-    if (!connection) return; // settled again when hello comes
+    if (connection === null) return; // settled again when hello comes
     const add: Record<string, number> = {};
     for (const [stream, store] of this.#following) if (!this.#asked.has(stream)) add[stream] = store.after;
     const remove = [...this.#asked].filter((stream) => !this.#following.has(stream));
@@ -142,17 +148,23 @@ export class Multiplex {
     if (!Object.keys(add).length && !remove.length && list.list === undefined) return;
     for (const stream of Object.keys(add)) this.#asked.add(stream);
     for (const stream of remove) this.#asked.delete(stream);
-    const taken = await this.#post(`events/${connection}`, { add, remove, ...list }).then(
-      (answer) => answer.ok,
-      () => false,
-    );
+    const change = { add, remove, ...list };
+    const taken =
+      consumer instanceof SocketConsumer
+        ? consumer.send(JSON.stringify(change))
+        : await this.#post(`events/${connection}`, change).then(
+            (answer) => answer.ok,
+            () => false,
+          );
     // A new connection asks for everything that is followed.
-    if (!taken && this.#connection === connection) this.#consumer?.reconnect();
+    if (!taken && this.#connection === connection) consumer.reconnect();
   }
 
-  #open(): void {
-    const consumer = new SSEConsumer(`${this.config.baseUrl}jupyter-sse/events`, {
-      method: "POST",
+  // The transport is chosen when a connection is opened and kept until nobody watches any more, or it proves impossible: a
+  // WebSocket that works has nothing to gain from a place that another tab has left.
+  async #open(): Promise<void> {
+    const giveBack = await takeSlot();
+    const options = {
       multiplexed: true,
       headers: () => this.#headers(),
       body: () => {
@@ -165,22 +177,32 @@ export class Multiplex {
         });
       },
       onHello: (hello: HelloEvent) => {
-        this.#connection = hello.connection ?? null;
+        this.#connection = hello.connection ?? ""; // a WebSocket needs none
         this.#settleSoon();
       },
-      onEvent: (event, id) => this.#take(event, id),
-      onState: (state) => {
+      onEvent: (event: AnyEvent, id: string) => this.#take(event, id),
+      onState: (state: ConnectionState) => {
         if (state === "closed") return;
         if (state === "reconnecting") this.#connection = null;
         for (const store of [...this.#following.values(), this.listing]) store.setState(state);
       },
-      onError: (problem) => this.#failed(problem),
-    });
+      onError: (problem: Problem) => {
+        if (problem.code === NO_WEBSOCKET) this.#sockets = false;
+        else this.#failed(problem);
+      },
+    };
+    const root = `${this.config.baseUrl}jupyter-sse/`;
+    const consumer =
+      giveBack || !this.#sockets
+        ? new SSEConsumer(`${root}events`, { ...options, method: "POST" })
+        : new SocketConsumer(`${root}socket${this.#query()}`, options);
     this.#consumer = consumer;
     void consumer.connect().finally(() => {
+      giveBack?.();
       if (this.#consumer !== consumer) return;
       this.#consumer = null;
       this.#connection = null;
+      if (this.#isWanted) this.#settleSoon();
     });
   }
 
@@ -199,6 +221,7 @@ export class Multiplex {
   }
 
   #take(event: AnyEvent, id: string): void {
+    if (event.type === "hello" || event.type === "ping") this.#noted((event as PingEvent).notice ?? null);
     if (event.type === "listed" && !id) {
       this.listing.take(event as unknown as ListedEvent);
       return;
@@ -224,6 +247,18 @@ export class Multiplex {
       this.#asked.delete(store.stream);
       this.#settleSoon();
     }
+  }
+
+  #noted(notice: string | null): void {
+    this.#notice = notice;
+    for (const store of this.#stores.values()) store.setNotice(notice);
+  }
+
+  /** A WebSocket has no headers, only the cookie, which a page of another host does not have. */
+  #query(): string {
+    const { token, baseUrl } = this.config;
+    const here = typeof location === "undefined" || new URL(baseUrl).host === location.host;
+    return token && !here ? `?token=${encodeURIComponent(token)}` : "";
   }
 
   #headers(): Record<string, string> {

@@ -13,7 +13,7 @@ export class Notifications {
   afterSeconds = 60;
   #listing: Listing;
   #options: NotificationOptions;
-  #running = new Set<string>();
+  #ended: Set<string> | null = null; // null until the list has come
   #unsubscribe: () => void;
 
   constructor(listing: Listing, options: NotificationOptions) {
@@ -27,15 +27,13 @@ export class Notifications {
   }
 
   #look(): void {
-    const running = new Set<string>();
-    for (const entry of this.#listing.entries) {
-      if (entry.status === "running") running.add(entry.stream);
-      else if (this.#running.has(entry.stream)) this.#ended(entry);
-    }
-    this.#running = running;
+    if (this.#listing.state !== "open") return;
+    const ended = this.#listing.entries.filter(({ status }) => status !== "running");
+    for (const entry of ended) if (this.#ended && !this.#ended.has(entry.stream)) this.#tell(entry);
+    this.#ended = new Set(ended.map(({ stream }) => stream));
   }
 
-  #ended(entry: Entry): void {
+  #tell(entry: Entry): void {
     const ran = entry.updated - entry.created;
     if (this.enabled && ran >= this.afterSeconds && this.#options.isHidden()) this.#options.notify(entry);
   }

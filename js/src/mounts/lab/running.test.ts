@@ -33,6 +33,7 @@ const entry = (stream: string, more: Partial<Entry> = {}): Entry => ({
 
 class FakeListing {
   entries: Entry[] = [];
+  state = "open";
   listeners = new Set<() => void>();
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);

@@ -1,0 +1,7 @@
+import { beforeEach } from "vitest";
+import { fakeSockets, newBrowser } from "./fakes";
+
+beforeEach(() => {
+  newBrowser();
+  fakeSockets();
+});

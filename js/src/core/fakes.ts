@@ -1,0 +1,84 @@
+// What a browser has and the tests need under their control.
+
+type Granted = (lock: Lock | null) => unknown;
+
+/** Web Locks of one browser, asked with `ifAvailable`. */
+export class FakeLocks {
+  readonly held = new Set<string>();
+
+  async request(name: string, options: { ifAvailable: true }, granted: Granted): Promise<unknown> {
+    if (!options.ifAvailable) throw new Error("would wait");
+    await Promise.resolve(); // never at once
+    if (this.held.has(name)) return granted(null);
+    this.held.add(name);
+    try {
+      return await granted({ name, mode: "exclusive" });
+    } finally {
+      this.held.delete(name);
+    }
+  }
+}
+
+/** Each test is in a browser of its own. */
+export function newBrowser(): FakeLocks {
+  const locks = new FakeLocks();
+  Object.defineProperty(globalThis.navigator, "locks", { value: locks, configurable: true });
+  return locks;
+}
+
+/** A WebSocket whose other end is the test. */
+export class FakeSocket {
+  static readonly OPEN = 1;
+  static made: FakeSocket[] = [];
+  /** What a new one does by itself. */
+  static born: (socket: FakeSocket) => void = () => undefined;
+
+  static get last(): FakeSocket {
+    const last = FakeSocket.made.at(-1);
+    if (!last) throw new Error("no WebSocket was made");
+    return last;
+  }
+
+  readyState = 0;
+  readonly sent: unknown[] = [];
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+
+  constructor(readonly url: string) {
+    FakeSocket.made.push(this);
+    queueMicrotask(() => FakeSocket.born(this));
+  }
+
+  send(message: string): void {
+    this.sent.push(JSON.parse(message));
+  }
+
+  /** The page closes it: a server that is gone never confirms that. */
+  close(): void {
+    this.readyState = 2;
+  }
+
+  /** The handshake succeeds. */
+  open(): void {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+
+  tell(type: string, fields: object, id = ""): void {
+    this.onmessage?.({ data: `${id && `id: ${id}\n`}event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n` });
+  }
+
+  /** The connection ends, or the handshake fails. */
+  end(code = 1006, reason = ""): void {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+}
+
+/** Have pages make these, from now on. */
+export function fakeSockets(born: (socket: FakeSocket) => void = (socket) => socket.open()): void {
+  FakeSocket.made = [];
+  FakeSocket.born = born;
+  globalThis.WebSocket = FakeSocket as unknown as typeof WebSocket;
+}
