@@ -169,6 +169,7 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
 def received(page: Page, stream: str) -> list[Frame]:
     """The frames about this stream that the page has read, over all its connections."""
     texts: list[str] = page.evaluate("window.eventStreams")
-    frames = [frame for text in texts for frame in Decoder().feed(text.encode())]
-    # A ping has no id: the decoder goes on with the last one.
-    return [frame for frame in frames if frame.event != "ping" and frame.id.rpartition(":")[0] == stream]
+    # One by one: for a decoder, what has no id of its own (a ping) has that of the frame before.
+    blocks = [block for text in texts for block in re.findall(r".*?\n\n", text, re.DOTALL)]
+    frames = [frame for block in blocks for frame in Decoder().feed(block.encode())]
+    return [frame for frame in frames if frame.id.rpartition(":")[0] == stream]

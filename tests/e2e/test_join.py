@@ -28,7 +28,7 @@ with task("Join مرحبا", steps=2) as t:
 # What is seen of a view, but for the clock and for what is said to screen readers while one watches.
 SEEN = """view => {
   const copy = view.cloneNode(true);
-  for (const part of copy.querySelectorAll("style, .jsse-time, [role=status]")) part.remove();
+  for (const part of copy.querySelectorAll("style, .jsse-time, [role=status], [hidden]")) part.remove();
   return copy.outerHTML;
 }"""
 

@@ -29,7 +29,8 @@ export class CancelButton {
     const answer = await this.#cancel();
     this.via = answer.via;
     if (answer.via === "failed") this.#setAsked(false);
-    this.#say(answer.via === "ended" ? "" : answer.message);
+    // An answer that comes after the end has nothing to say any more.
+    this.#say(answer.via === "ended" || this.element.hidden ? "" : answer.message);
   }
 
   #setAsked(asked: boolean): void {

@@ -150,6 +150,17 @@ test("cancel asks, then interrupts, and says which way acted", async () => {
   expect([root().dataset["sseStatus"], text(".jsse-status"), button.hidden]).toEqual(["cancelled", "Cancelled, kernel interrupted", true]);
 });
 
+test("nothing is said of a cancel that is answered after the end", async () => {
+  await source.add(start());
+  let answer: (told: CancelAnswer) => void = () => undefined;
+  source.cancel = () => new Promise((resolve) => (answer = resolve));
+  $<HTMLButtonElement>('button[data-sse-action="cancel"]')?.click();
+  await source.add({ type: "done", reason: "cancelled" });
+  answer({ via: "producer", message: "The producer has been told." });
+  await drawn();
+  expect([text(".jsse-status"), text(".jsse-note")]).toEqual(["Cancelled", ""]);
+});
+
 test("a cancel that did not get through can be pressed again", async () => {
   await source.add(start());
   source.answers = [{ via: "failed", message: "The server could not be reached. Try again." }];
