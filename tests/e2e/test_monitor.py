@@ -156,20 +156,39 @@ def test_a_token_does_not_stay_in_the_address(server: JupyterServer, phone: Page
 
 
 def test_only_people_are_redirected(server: JupyterServer) -> None:
-    def get(path: str, **headers: str) -> httpx.Response:
-        return httpx.get(server.root + path, headers=headers, trust_env=False)
+    def get(path: str, accept: str, **headers: str) -> httpx.Response:
+        return httpx.get(server.root + path, headers={"Accept": accept, **headers}, trust_env=False)
 
-    page = get("jupyter-sse/", Accept="text/html")
+    page = get("jupyter-sse/", "text/html,*/*;q=0.8")
     assert (page.status_code, page.headers["Location"]) == (302, "/login?next=%2Fjupyter-sse%2F")
-    for path in ("jupyter-sse/streams", "jupyter-sse/streams/x/events", "jupyter-sse/none"):
-        answer = get(path, Accept="text/html")
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    answer = httpx.get(server.root + "jupyter-sse", headers=server.headers, trust_env=False)
-    assert (answer.status_code, answer.headers["Location"]) == (301, "/jupyter-sse/")
-    answer = httpx.get(server.url, headers=server.headers, trust_env=False)
-    config = json.loads(re.findall(r'application/json">(.*?)</script>', answer.text)[0])
-    assert config == {"baseUrl": "/", "notebooks": "/lab/tree/"}
-    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    paths = ("jupyter-sse/streams", "jupyter-sse/streams/x/events", "jupyter-sse/none")
+    for path, accept in [
+        *((path, "text/html") for path in paths),
+        *(("jupyter-sse/", accept) for accept in ("application/json", "text/event-stream", "*/*")),
+    ]:
+        answer = get(path, accept)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (path, accept)
+        assert "Location" not in answer.headers
+
+    for path in ("jupyter-sse", f"jupyter-sse?token={server.token}", f"jupyter-sse/?token={server.token}"):
+        answer = get(path, "text/html", **server.headers)
+        # Not a 301, which a browser keeps and follows without the token.
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/jupyter-sse/"), path
+    answer = get("jupyter-sse/", "text/html", **server.headers)
+    assert json.loads(re.findall(r'application/json">(.*?)</script>', answer.text)[0])["baseUrl"] == "/"
+
+
+def test_the_page_runs_its_own_script_alone(server: JupyterServer) -> None:
+    policies = set()
+    for _ in range(2):
+        answer = httpx.get(server.url, headers=server.headers, trust_env=False)
+        policy = answer.headers["Content-Security-Policy"]
+        nonce = re.findall(r'<script type="module" nonce="([^"]+)"', answer.text)[0]
+        assert f"script-src 'nonce-{nonce}'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "unsafe" not in policy
+        policies.add(policy)
+    assert len(policies) == 2
 
 
 def test_many_ended_streams_are_listed(make_server: Any, phone: Page) -> None:

@@ -20,6 +20,11 @@ export function setAttribute(element: Element, name: string, value: Attributes[s
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
 }
 
+/** A stylesheet that the page's content security policy lets in, if it has one that names a nonce. */
+export function styleSheet(text: string): HTMLStyleElement {
+  return h("style", { nonce: document.querySelector<HTMLElement>("script[nonce]")?.nonce }, text);
+}
+
 /** Touches the DOM only when the text is another. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;

@@ -3,7 +3,7 @@
 import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { CancelButton } from "./cancel";
-import { h, setAttribute, setText } from "./dom";
+import { h, setAttribute, setText, styleSheet } from "./dom";
 import { duration, moment, percent } from "./format";
 import { mount } from "./mount";
 import styles from "./monitor.css";
@@ -50,7 +50,7 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
   const root = h("div", { class: "jsse jsse-monitor" });
   const list = new List(multiplex, options);
   let shown: { stream: string; element: HTMLElement; dispose: () => void } | null = null;
-  root.append(h("style", {}, viewStyles + styles), list.element);
+  root.append(styleSheet(viewStyles + styles), list.element);
   el.append(root);
 
   const go = (): void => {

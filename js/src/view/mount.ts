@@ -4,7 +4,7 @@ import type { StreamSource } from "../core/source";
 import type { Snapshot } from "../core/events";
 import { Answer } from "./answer";
 import { Outcome, Reasoning, Tools, Usage } from "./details";
-import { h, setAttribute, setText } from "./dom";
+import { h, setAttribute, setText, styleSheet } from "./dom";
 import { Header } from "./header";
 import { Log } from "./log";
 import { Previews } from "./preview";
@@ -43,7 +43,7 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
   const said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "jsse-body" });
   const parts: (Part | null)[] = PARTS.map(() => null);
-  root.append(h("style", {}, styles), header.element, notice, body, outcome.element, said);
+  root.append(styleSheet(styles), header.element, notice, body, outcome.element, said);
   el.append(root);
 
   let announced = "";
