@@ -208,9 +208,11 @@ def full_disk(server: JupyterServer) -> Iterator[None]:
     files = (server.home / "data" / "jupyter-sse").glob("streams.db*")
     size = max(file.stat().st_size for file in files)
     assert size > 2 * (server.home / "server.log").stat().st_size, "the server's own log is to have room"
-    before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, before[1]))
+    pid = server.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

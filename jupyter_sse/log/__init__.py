@@ -47,7 +47,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     """A stream as the log lists it.
 
     `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept.
-    `created` and `updated` are seconds since 1970 by the server's clock. A `deleted` stream keeps its numbers alone.
+    `created` and `updated` (written last, or touched) are seconds since 1970 by the server's clock. A `deleted` stream
+    keeps its numbers alone.
     """
 
     id: str
@@ -113,6 +114,9 @@ class Log(Protocol):
 
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
         """Keep a state of the stream, so that joining needs only the events behind it. It knows its own number."""
+
+    async def touch(self, streams: Sequence[str]) -> None:
+        """Set `updated` of these running streams to now: whoever writes them is there, though nothing has come."""
 
     async def delete(self, stream: str) -> None:
         """Forget events, snapshot and meta; that the stream existed is remembered for `TOMBSTONE_SECONDS`."""

@@ -127,6 +127,11 @@ class FallbackLog:
                     await self._adopt(stream, known=True)
         await self._ends.save_snapshot(stream, snapshot)
 
+    async def touch(self, streams: Sequence[str]) -> None:
+        await self._ends.touch(streams)
+        with suppress(LogError):  # an append will find out
+            await self._disk.touch(streams)
+
     async def delete(self, stream: str) -> None:
         try:
             await self._disk.delete(stream)  # which may make room, so that it is tried in any case

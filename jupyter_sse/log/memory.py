@@ -122,6 +122,12 @@ class MemoryLog:
         if stream in self._events:
             self._snapshots[stream] = snapshot
 
+    async def touch(self, streams: Sequence[str]) -> None:
+        for stream in streams:
+            entry = self._entries.get(stream)
+            if entry is not None and entry.status == "running" and not entry.deleted:
+                self._entries[stream] = replace(entry, updated=self._clock())
+
     async def delete(self, stream: str) -> None:
         entry = self._entries.get(stream)
         if entry is None or entry.deleted:

@@ -161,6 +161,11 @@ class SqliteLog:
             stream,
         )
 
+    async def touch(self, streams: Sequence[str]) -> None:
+        now = self._clock()
+        statement = "UPDATE streams SET updated = ? WHERE id = ? AND status = 'running' AND NOT deleted"
+        await self._write(lambda db: db.executemany(statement, [(now, stream) for stream in streams]).rowcount)
+
     async def delete(self, stream: str) -> None:
         await self._write(lambda db: self._delete(db, stream))
 

@@ -31,7 +31,7 @@ __all__ = ["SSE"]
 
 EXPIRE_SECONDS = 600.0
 
-IN_MEMORY = "Until then, streams are in the server's memory only, and end with it."
+IN_MEMORY = "For now streams are in the server's memory only, and are lost when it stops."
 
 
 class SSE(ExtensionApp):

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,10 @@ from faults import full_disk, linux
 from harness import JupyterServer, wait_for
 from kernel.kernel_process import KernelProcess, running, text
 
+from jupyter_sse.server.kernels import CLAIMED_SECONDS
 from jupyter_sse.sse import Decoder, Frame
+
+MIME = "application/vnd.jupyter-sse.v1+json"
 
 MakeServer = Callable[..., JupyterServer]
 
@@ -140,3 +144,87 @@ def test_a_full_disk_stops_nothing_and_is_told_to_everybody(make_server: MakeSer
         server.start()
         assert events_of(server, stream) == watching.events
         assert snapshot(server, by_post)["log"]["lines"][0]["text"] == "kept"
+
+
+@linux
+def test_what_a_server_lost_with_its_memory_ends_in_an_error(make_server: MakeServer) -> None:
+    """Killed while its disk was full: its log goes no further than the disk does, and what the kernel has is shown."""
+    server = make_server()
+    with kernel_of(server) as kernel:
+        stream = start_lines(kernel, server)
+        on_disk = snapshot(server, stream)["seq"]
+        with full_disk(server):
+            go_on(server, 50)
+            reach(server, stream, 151)
+            server.kill()
+        server.start()
+        wait_for(lambda: snapshot(server, stream)["status"] == "error", "what is left of the stream to end")
+        events = events_of(server, stream)
+        assert [seq for seq, _ in events] == list(range(1, on_disk + 2))
+        assert lines(events) == ALL_LINES[:51]
+        assert events[-1][1]["code"] == "events_lost"
+        go_on(server, 150)
+        go_on(server, 250)
+        last = kernel.wait(lambda message: "snapshot" in message["content"].get("data", {}).get(MIME, {}))
+        assert last["content"]["data"][MIME]["snapshot"]["status"] == "done"
+        assert last["content"]["data"][MIME]["snapshot"]["log"]["count"] == 300
+
+
+def test_a_damaged_file_is_set_aside_under_a_kernel_that_goes_on(make_server: MakeServer) -> None:
+    server = make_server()
+    with kernel_of(server) as kernel:
+        lost = start_lines(kernel, server)
+        server.stop()
+        file = server.home / "data" / "jupyter-sse" / "streams.db"
+        content = bytearray(file.read_bytes())
+        content[4096 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 4096)
+        file.write_bytes(content)
+        server.start()
+        [aside] = file.parent.glob("streams.db.damaged-*")
+        assert aside.read_bytes() == content
+        assert "is damaged (" in server.output
+        assert aside.name in server.output
+        for after in (50, 150, 250):
+            go_on(server, after)
+        said = kernel.run(LINES)  # waits for the cell before it
+        stream = text(said).strip()
+        wait_for(lambda: snapshot(server, stream).get("status") == "done", "the new stream to end")
+        assert lines(events_of(server, stream)) == ALL_LINES
+        assert server.request("GET", f"streams/{lost}").status_code == 404
+        kernel.wait(lambda message: "the server has lost events of it" in text([message], "stderr"), 20)
+
+
+def test_two_servers_share_a_file(make_server: MakeServer, tmp_path: Path) -> None:
+    """Neither ends what the other one writes, however long that is silent; readers of both see all of it."""
+    path = f"--SSE.log_path={tmp_path / 'shared.db'}"
+    one = make_server(path)
+    with kernel_of(one) as kernel, kernel_of(one) as other:
+        stream = start_lines(kernel, one)
+        other.run("t = task('Silent')\nt.__enter__()\nprint(t.id, flush=True)")
+        silent = text(other.messages).strip()
+        two = make_server(path, "--SSE.producer_grace=0.1")
+        viewers = [Viewer(server, stream) for server in (one, two)]
+
+        def updated() -> float:
+            [entry] = [entry for entry in two.request("GET", "streams").json() if entry["stream"] == silent]
+            return float(entry["updated"])
+
+        begun = updated()
+        wait_for(lambda: updated() > begun + 1.5 * CLAIMED_SECONDS, "the first server to have kept its claim")
+        assert {snapshot(two, which)["status"] for which in (stream, silent)} == {"running"}
+        by_post = one.create()
+        for index, server in enumerate((one, two, two, one, two)):
+            assert server.append(by_post, json.dumps({"type": "log", "text": str(index)})).status_code == 200
+        for after in (50, 150, 250):
+            go_on(one, after)
+        for viewer in viewers:
+            viewer.join()
+            assert [seq for seq, _ in viewer.events] == list(range(1, len(viewer.events) + 1))
+            assert lines(viewer.events) == ALL_LINES
+        for server in (one, two):
+            assert events_of(server, stream) == viewers[0].events
+            assert [line["text"] for line in snapshot(server, by_post)["log"]["lines"]] == list("01234")
+        watching = Viewer(two, silent)
+        one.kill()
+        watching.join()  # nobody claims it any more
+        assert watching.events[-1][1]["code"] == "producer_lost"
