@@ -159,6 +159,8 @@ class Outbox:
         if op == "ack":
             self.unacked -= channel.ack(said["seq"])
             self._landed(channel, lambda last: last <= said["seq"])
+        elif op == "taken":
+            self._taken(channel, said["seq"])
         elif op == "gap":
             self._gap(channel, said["seq"])
         elif op == "refused":
@@ -171,6 +173,12 @@ class Outbox:
 
     def _landed(self, channel: Channel, has: Callable[[int], bool]) -> None:
         self._in_flight = deque(entry for entry in self._in_flight if not (entry[0] is channel and has(entry[1])))
+
+    def _taken(self, channel: Channel, seq: int) -> None:
+        """The server has it in memory only: keep it while there is room: a restart then loses nothing."""
+        self._landed(channel, lambda last: last <= seq)
+        if self.unacked > self._max_unacked // 2:
+            self.unacked -= channel.ack(seq)
 
     def _gap(self, channel: Channel, seq: int) -> None:
         if seq < channel.acked:

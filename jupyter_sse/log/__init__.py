@@ -70,7 +70,11 @@ class Log(Protocol):
 
     Calls may overlap; writes take effect in the order in which they were made. Cancelling a write that is
     under way does not undo it. Every method raises `LogError` when the log cannot read or write.
+
+    problem : why what is appended now is in memory only, though it should be on disk; None if all is as it should be.
     """
+
+    problem: str | None
 
     async def open(self) -> None: ...
 

@@ -32,7 +32,6 @@ class _Turn(asyncio.Event):
 class FallbackLog:
     """The log `disk`, and memory while that cannot be written.
 
-    problem : why the disk is not in use now; None while it is.
     on_change : called with `problem` after each change of it.
     """
 

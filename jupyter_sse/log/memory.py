@@ -15,6 +15,8 @@ __all__ = ["MemoryLog"]
 class MemoryLog:
     """Streams that live as long as the process."""
 
+    problem: str | None = None
+
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}

@@ -77,6 +77,8 @@ class SqliteLog:
     A file that is damaged is set aside as ``<name>.damaged-<time>``, and a new one begun.
     """
 
+    problem: str | None = None
+
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path).absolute()
         self._clock = clock

@@ -116,6 +116,8 @@ class SSE(ExtensionApp):
             self.log.warning("jupyter_sse: The log can be written again, and has all that was kept in memory.")
         if self.hub is not None:
             self.hub.announce(self.problem)
+            if problem is None:
+                self.producers.written_back()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         hub = Hub(

@@ -91,6 +91,11 @@ class Producers:
         for link in list(self.links.values()):
             link.close(1001, "the server stops")
 
+    def written_back(self) -> None:
+        """What was in memory only is on disk now."""
+        for link in self.links.values():
+            link.written_back()
+
     def opened(self, link: KernelHandler, producer: str, kernel: str | None) -> None:
         old = self.links.get(producer)
         if old is not None and old is not link:
@@ -256,7 +261,17 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             await asyncio.sleep(RETRY_SECONDS)
             self._tell(op="gap", stream=channel.id, seq=channel.last)
         else:
-            self._tell(op="ack", stream=channel.id, seq=last)
+            on_disk = self.hub.log.problem is None
+            self._tell(op="ack" if on_disk else "taken", stream=channel.id, seq=last)
+            if channel.ended:
+                self._release(channel)
+                if not on_disk:
+                    self._channels[channel.id] = channel
+
+    def written_back(self) -> None:
+        """What was in memory only is on disk now."""
+        for channel in list(self._channels.values()):
+            self._tell(op="ack", stream=channel.id, seq=channel.last)
             if channel.ended:
                 self._release(channel)
 
