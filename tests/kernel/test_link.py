@@ -142,6 +142,10 @@ def test_a_server_whose_disk_is_full_does_not_make_the_producer_wait(server: Lin
         producer.emit(Log(text=f"{index} " + 1000 * "x"))
     producer.emit(Log(text="the last"))
     server.wait(lambda: "the last" in json.dumps(server.appends[-1:]))
+    producer.done()
+    server.wait(lambda: "done" in json.dumps(server.appends[-1:]))
+    server.tell(op="ack", stream=producer.id, seq=producer._channel.seq)
+    until(lambda: producer._channel.settled)
 
 
 def test_what_a_server_has_in_memory_only_is_kept_until_it_is_on_disk(linked: LinkServer) -> None:
