@@ -31,7 +31,7 @@ __all__ = ["SSE"]
 
 EXPIRE_SECONDS = 600.0
 
-IN_MEMORY = "Until then, streams are in the server's memory only, and end with it."
+IN_MEMORY = "For now streams are in the server's memory only, and are lost when it stops."
 
 
 class SSE(ExtensionApp):
@@ -121,6 +121,8 @@ class SSE(ExtensionApp):
             self.log.warning("jupyter_sse: The log can be written again, and has all that was kept in memory.")
         if self.hub is not None:
             self.hub.announce(self.problem)
+            if problem is None:
+                self.producers.written_back()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         hub = Hub(
