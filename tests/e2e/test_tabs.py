@@ -114,6 +114,7 @@ def test_ten_tabs_with_running_streams_leave_room_for_each_other(context: Browse
     again.notebook.open()
     again.notebook.run(0)
     status(again.notebook.run(1), "running")
+    again.shows(2)
     tabs[tabs.index(first)] = again
     assert transports(tabs) == (EVENT_STREAMS, TABS - EVENT_STREAMS)
     assert (len(again.event_streams), len(second.event_streams)) == (1, 1)
