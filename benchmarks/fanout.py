@@ -72,37 +72,39 @@ def wait_for(condition, what: str, seconds: float = 60) -> None:  # type: ignore
 
 
 @contextmanager
-def process(command: list[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], env: dict[str, str] | None = None, *, kill: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield child
     finally:
-        child.terminate()
+        child.kill() if kill else child.terminate()
         child.wait(20)
 
 
 @contextmanager
-def ours() -> Iterator[Server]:
+def ours(home: str, *, kill: bool = False) -> Iterator[Server]:
+    """A jupyter_server with what it stores in `home`."""
     token, port = secrets.token_hex(16), free_port()
-    with tempfile.TemporaryDirectory() as home:
-        env = os.environ | {f"JUPYTER_{name}_DIR": home for name in ("DATA", "RUNTIME", "CONFIG")}
-        env["JUPYTER_TOKEN"] = token
-        command = [
-            sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--ServerApp.port={port}",
-            "--ServerApp.jpserver_extensions={'jupyter_sse': True}", "--SSE.max_connections=5000",
-            f"--ServerApp.root_dir={home}",
-        ]  # fmt: skip
-        with process(command, env) as child:
-            server = Server("jupyter_sse", child.pid, port, token)
+    env = os.environ | {f"JUPYTER_{name}_DIR": home for name in ("DATA", "RUNTIME", "CONFIG")}
+    env["JUPYTER_TOKEN"] = token
+    command = [
+        sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", f"--ServerApp.port={port}",
+        "--ServerApp.jpserver_extensions={'jupyter_sse': True}", "--SSE.max_connections=5000",
+        f"--ServerApp.root_dir={home}",
+    ]  # fmt: skip
+    with process(command, env, kill=kill) as child:
+        server = Server("jupyter_sse", child.pid, port, token)
 
-            def up() -> bool:
-                try:
-                    return server.request("GET", "/jupyter-sse/streams").status == 200
-                except OSError:
-                    return False
+        def up() -> bool:
+            try:
+                return server.request("GET", "/jupyter-sse/streams").status == 200
+            except OSError:
+                return False
 
-            wait_for(up, "jupyter_server")
-            yield server
+        wait_for(up, "jupyter_server")
+        yield server
 
 
 PEER = """
@@ -335,7 +337,7 @@ def main() -> None:
         ("1000 readers, full speed", 1000, 1_000 // scale, 0.0),
         ("100 readers, 60 events/s", 100, 900 // scale, 60.0),
     ]
-    with ours() as us, peer() as them:
+    with tempfile.TemporaryDirectory() as home, ours(home) as us, peer() as them:
         # First, while neither has memory to reuse.
         mine, theirs = idle(us, 1000), idle(them, 1000)
         print(f"{'':32}{'jupyter_sse':>14}{'sse-starlette':>16}{'ratio':>8}")

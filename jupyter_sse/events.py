@@ -83,13 +83,17 @@ class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Hello(Event, frozen=True, kw_only=True, tag="hello"):
-    """First frame of every connection. `stream` is None on a multiplexed one, which has a `connection` id."""
+    """First frame of every connection. `stream` is None on a multiplexed one, which has a `connection` id.
+
+    notice : what those who watch should know of the server, until a `ping` says otherwise.
+    """
 
     ts: float
     stream: str | None
     v: int = field(default_factory=lambda: 1)
     model: str | None = None
     connection: str | None = None
+    notice: str | None = None
 
 
 class Start(Event, frozen=True, kw_only=True, tag="start"):
@@ -211,9 +215,10 @@ class Reset(Event, frozen=True, kw_only=True, tag="reset"):
 
 
 class Ping(Event, frozen=True, kw_only=True, tag="ping"):
-    """Heartbeat."""
+    """Heartbeat, and what those who watch should know of the server now."""
 
     ts: float
+    notice: str | None = None
 
 
 class Unknown(Struct, frozen=True):

@@ -17,14 +17,15 @@ MAY_IMPORT = {
     ROOT: {"kernel", "server"},
     "events": set(),
     "state": {"events"},
+    "output": {"events", "state"},
     "sse": set(),
     "log": set(),
-    "kernel": {"events", "state"},
-    "server": {"events", "state", "sse", "log"},
+    "kernel": {"events", "state", "output"},
+    "server": {"events", "state", "output", "sse", "log"},
     "demo": set(),
     "cli": {ROOT},
 }
-PURE = {"events", "state", "sse"}
+PURE = {"events", "state", "output", "sse"}
 """These touch no socket, file, clock or thread, so that they can be tested with bytes alone."""
 
 PURE_MAY_USE = {"__future__", "codecs", "collections", "msgspec", "re", "typing"}

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from jupyter_sse.log import TOMBSTONE_SECONDS, Entry, Gap, Gone, Log, LogError, Meta, overdue
 from jupyter_sse.log import sqlite as sqlite_module
+from jupyter_sse.log.fallback import FallbackLog
 from jupyter_sse.log.memory import MemoryLog
 from jupyter_sse.log.sqlite import SqliteLog
 
@@ -35,6 +36,18 @@ class Clock:
         return self.now
 
 
+class Disk(SqliteLog):
+    """A file on a disk that can be full."""
+
+    full = False
+
+    async def _write(self, job: Callable[[sqlite3.Connection], Any]) -> Any:
+        if self.full:
+            await asyncio.sleep(0)
+            raise LogError("the disk is full")
+        return await super()._write(job)
+
+
 class Bench:
     """A log, its clock, and an event loop to run it in."""
 
@@ -42,9 +55,16 @@ class Bench:
         self.clock = Clock()
         self.folder = folder
         self.runner = asyncio.new_event_loop()
-        self.log: Log = (
-            MemoryLog(clock=self.clock) if kind == "memory" else SqliteLog(folder / "log.db", clock=self.clock)
-        )
+        self.kind = kind
+        self.connect()
+
+    def connect(self) -> None:
+        self.disk = Disk(self.folder / "log.db", clock=self.clock)
+        self.log: Log = self.disk
+        if self.kind == "memory":
+            self.log = MemoryLog(clock=self.clock)
+        elif self.kind == "fallback":
+            self.log = FallbackLog(self.disk, retry=0.01, clock=self.clock)
 
     def run(self, work: Awaitable[Any]) -> Any:
         async def bounded() -> Any:
@@ -52,7 +72,7 @@ class Bench:
 
         return self.runner.run_until_complete(bounded())
 
-    def append(self, stream: str, *events: bytes, seq: int = 1, **meta: str) -> int:
+    def append(self, stream: str, *events: bytes, seq: int = 1, **meta: Any) -> int:
         last: int = self.run(self.log.append(stream, seq, events, Meta(**meta) if meta else None))
         return last
 
@@ -69,9 +89,8 @@ class Bench:
         return gone
 
     def reopen(self) -> None:
-        assert isinstance(self.log, SqliteLog)
         self.run(self.log.close())
-        self.log = SqliteLog(self.log.path, clock=self.clock)
+        self.connect()
         self.run(self.log.open())
 
     def close(self) -> None:
@@ -90,9 +109,12 @@ def opened(kind: str, folder: Path) -> Iterator[Bench]:
         bench.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "fallback", "fallback on a full disk"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    with opened(request.param, tmp_path) as bench:
+    kind, _, full = request.param.partition(" ")
+    with opened(kind, tmp_path) as bench:
+        if full:
+            bench.disk.full = True
         yield bench
 
 
@@ -172,6 +194,21 @@ def test_streams_are_listed_newest_first_and_by_what_they_are(bench: Bench) -> N
     assert bench.ids(path="x.ipynb") == ["b", "a"]
     assert bench.ids(path="x.ipynb", status="running", kind="task") == ["a"]
     assert bench.ids(limit=1) == ["c"]
+
+
+def test_what_is_known_of_a_stream_can_change_later(bench: Bench) -> None:
+    bench.append("s", b"1", cell="c", execution="e", kernel="k", title="T")
+    bench.run(bench.log.update("s", Meta()))
+    bench.run(bench.log.update("s", Meta(dismissed=True)))
+    entry = bench.entry("s")
+    assert (entry.cell, entry.execution, entry.kernel, entry.title, entry.dismissed) == ("c", "e", "k", "T", True)
+    assert bench.ids(kernel="k") == ["s"]
+    assert bench.ids(kernel="other") == []
+    bench.run(bench.log.delete("s"))
+    bench.run(bench.log.update("s", Meta(title="secret")))
+    bench.run(bench.log.update("none", Meta(title="secret")))
+    assert (bench.entry("s").title, bench.entry("s").cell) == (None, None)
+    assert bench.run(bench.log.entry("none")) is None
 
 
 def test_the_last_snapshot_is_kept(bench: Bench) -> None:
@@ -269,8 +306,7 @@ def test_a_refusal_does_not_touch_what_is_committed_with_it(bench: Bench) -> Non
 def test_overdue_prefers_to_keep_what_was_written_last() -> None:
     def entry(name: str, updated: float, size: int, status: str = "done") -> Entry:
         return Entry(
-            id=name, seq=1, first=1, bytes=size, status=status, kind=None, title=None, path=None, producer=None,
-            created=0.0, updated=updated, deleted=False,
+            id=name, seq=1, first=1, bytes=size, status=status, created=0.0, updated=updated
         )  # fmt: skip
 
     streams = [entry("a", 5, 10), entry("b", 9, 10), entry("c", 7, 10), entry("r", 1, 99, "running")]
@@ -280,16 +316,25 @@ def test_overdue_prefers_to_keep_what_was_written_last() -> None:
     assert overdue(streams, 10, max_age=99, max_streams=9, max_bytes=30) == []
 
 
+async def replay(log: Log, stream: str) -> list[tuple[int, bytes]]:
+    """All events, in as many reads as it takes."""
+    rows: list[tuple[int, bytes]] = []
+    while found := await log.read(stream, rows[-1][0] if rows else 0):
+        rows += found
+    return rows
+
+
 class Pair(RuleBasedStateMachine):
     """Whatever is done, a log on disk answers as one in memory does, also after it was closed and opened again."""
 
+    kind = "sqlite"
     streams = st.sampled_from(["a", "b", "c"])
 
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.memory = Bench("memory", Path(self.folder.name))
-        self.sqlite = Bench("sqlite", Path(self.folder.name))
+        self.sqlite = Bench(self.kind, Path(self.folder.name))
         self.sqlite.run(self.sqlite.log.open())
 
     def both(self, call: Callable[[Log], Awaitable[Any]]) -> None:
@@ -312,12 +357,17 @@ class Pair(RuleBasedStateMachine):
             kind=st.sampled_from([None, "task"]),
             title=st.none() | st.text(st.characters(codec="utf-8"), max_size=5),
             path=st.sampled_from([None, "p.ipynb"]),
+            kernel=st.sampled_from([None, "k"]),
         ),
     )
     def append(self, stream: str, back: int, events: list[bytes], meta: Meta | None) -> None:
         entry = self.memory.run(self.memory.log.entry(stream))
         seq = max(1, (entry.seq if entry else 0) + 1 - back)
         self.both(lambda log: log.append(stream, seq, events, meta))
+
+    @rule(stream=streams, dismissed=st.none() | st.booleans())
+    def update(self, stream: str, dismissed: bool | None) -> None:
+        self.both(lambda log: log.update(stream, Meta(dismissed=dismissed)))
 
     @rule(stream=streams, after=st.integers(-1, 20), limit=st.integers(1, 20), max_bytes=st.integers(1, 100))
     def read(self, stream: str, after: int, limit: int, max_bytes: int) -> None:
@@ -350,7 +400,7 @@ class Pair(RuleBasedStateMachine):
         for stream in ("a", "b", "c"):
             self.both(lambda log, stream=stream: log.entry(stream))  # type: ignore[misc]
             self.both(lambda log, stream=stream: log.snapshot(stream))  # type: ignore[misc]
-            self.both(lambda log, stream=stream: log.read(stream, 0))  # type: ignore[misc]
+            self.both(lambda log, stream=stream: replay(log, stream))  # type: ignore[misc]
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -499,6 +549,35 @@ def test_a_sound_file_is_not_set_aside(disk: Bench) -> None:
     disk.reopen()
     assert disk.entry("s").seq == 500
     assert list(disk.folder.glob("*damaged*")) == []
+
+
+_FIRST_SCHEMA = """
+CREATE TABLE streams (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL,
+    first INTEGER NOT NULL, bytes INTEGER NOT NULL, status TEXT NOT NULL, kind TEXT, title TEXT, path TEXT,
+    producer TEXT, created REAL NOT NULL, updated REAL NOT NULL, deleted INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE events (key INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE snapshots (stream INTEGER PRIMARY KEY, data BLOB NOT NULL);
+INSERT INTO streams VALUES (1, 's', 1, 1, 2, 'running', 'task', 'Old', 'p.ipynb', 'p', 1.0, 2.0, 0);
+INSERT INTO events VALUES ((1 << 32) + 1, 'ab');
+PRAGMA application_id = 1783845701;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as db:
+        db.executescript(_FIRST_SCHEMA)
+    with opened("sqlite", tmp_path) as bench:
+        old = Entry(
+            id="s", seq=1, first=1, bytes=2, kind="task", title="Old", path="p.ipynb", producer="p",
+            created=1.0, updated=2.0,
+        )  # fmt: skip
+        assert bench.entry("s") == old
+        bench.append("s", b"c", seq=2)
+        bench.append("new", b"1", cell="c")
+        bench.reopen()
+        assert bench.entry("s").seq == 2
+        assert bench.entry("new").cell == "c"
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class Channel:
         self.unheard: list[Event] = []
         self.hear_at = 0.0
         self.on_cancel: list[Callable[[], object]] = []
+        self.watched = False  # a page shows it, from the server
         self._unfolded: list[tuple[int, Event]] = []
         self._unfolded_size = 0
         self._first: Event | None = None

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from ..events import Event, Reset, encode
-from .markdown import bounded, to_markdown, to_text
-from .origin import parent_message, shell
+from ..output import MIME, bounded, mimebundle, to_text
+from .origin import attended, parent_message, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .producer import Producer
 
-__all__ = ["MIME", "View", "display_object", "show"]
+__all__ = ["View", "display_object", "show"]
 
-MIME = "application/vnd.jupyter-sse.v1+json"
 WIDGET_DELAY = 0.15
+WATCH_DELAY = 0.5
+"""Seconds after which a widget is made: shorter work does without. The longer one gives a page that needs none the time
+to show the stream; the server says when it does."""
 FEED_INTERVAL = 0.05
 FEED_BYTES_PER_SECOND = 400_000
 """Below what a Jupyter server lets pass from a kernel by default (`iopub_data_rate_limit`), for all its outputs."""
@@ -145,8 +147,9 @@ class NotebookView:
         self._make = _widget_class()
         self._transport = "server" if producer.remote and not _in_vscode() else "comm"
         self._output.publish(self._live(), self._hint(), update=False)
-        if self._make is not None:
-            producer.later(WIDGET_DELAY, self._go_live)
+        # Without a page to show it, its code is not sent: nbclient saves the state of widgets, also of closed ones.
+        if self._make is not None and attended():
+            producer.later(WATCH_DELAY if self._transport == "server" else WIDGET_DELAY, self._go_live)
 
     def _live(self) -> dict[str, Any]:
         title = self._producer.title
@@ -162,7 +165,7 @@ class NotebookView:
     def _go_live(self) -> None:
         try:
             with self._lock:
-                if self._ended:
+                if self._ended or (self._transport == "server" and self._producer.watched):
                     return
                 self._widget = self._make(stream=self._producer.id, transport=self._transport)
                 self._widget.on_msg(self._asked)
@@ -216,7 +219,7 @@ class NotebookView:
         with self._lock:
             self._ended = True
             widget, self._widget = self._widget, None
-            self._output.publish(final_bundle(snapshot), update=True)
+            self._output.publish(mimebundle(snapshot), update=True)
         if widget is not None:
             widget.layout.close()
             widget.close()
@@ -226,17 +229,6 @@ def _reset_message(snapshot: Snapshot) -> bytes:
     state = bounded(snapshot)
     reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
     return msgspec.json.encode({"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]})
-
-
-def final_bundle(snapshot: Snapshot) -> dict[str, Any]:
-    """The output of a stream as it is now, readable without this package."""
-    state = bounded(snapshot)
-    plain = msgspec.json.decode(encode(Reset(reason="final", snapshot=state, seq=state.seq)))["snapshot"]
-    return {
-        MIME: {"stream": snapshot.stream, "v": 1, "snapshot": plain},
-        "text/markdown": to_markdown(state),
-        "text/plain": to_text(state),
-    }
 
 
 def display_object(producer: Producer) -> None:
@@ -249,7 +241,7 @@ def display_object(producer: Producer) -> None:
         return
     running = shell()
     assert running is not None
-    running.display_pub.publish(data=final_bundle(producer.snapshot), metadata={})
+    running.display_pub.publish(data=mimebundle(producer.snapshot), metadata={})
 
 
 def _in_vscode() -> bool:

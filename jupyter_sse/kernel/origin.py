@@ -10,7 +10,7 @@ from typing import Any
 
 from ..events import Origin
 
-__all__ = ["kernel_id", "notebook_path", "origin", "parent_message", "shell"]
+__all__ = ["attended", "kernel_id", "notebook_path", "origin", "parent_message", "shell"]
 
 _CONNECTION_FILE = re.compile(r"kernel-(.+)\.json")
 
@@ -32,6 +32,12 @@ def parent_message() -> dict[str, Any]:
         return dict(kernel.get_parent()) if kernel is not None else {}
     except Exception:  # a kernel that is not ipykernel
         return {}
+
+
+def attended() -> bool:
+    """Somebody may be looking on. What runs notebooks on its own (nbclient, and so nbconvert and papermill) says that
+    nobody is there to ask for input; front ends with a person before them take it."""
+    return bool(parent_message().get("content", {}).get("allow_stdin", True))
 
 
 def kernel_id() -> str | None:

@@ -164,6 +164,8 @@ class Outbox:
             self._refused(channel, said["seq"], str(said.get("message", said.get("code"))))
         elif op == "closed":
             self._stop(channel, str(said.get("message") or said.get("code")))
+        elif op == "watched":
+            channel.watched = True
         elif op == "cancel":
             for action in channel.on_cancel:
                 action()

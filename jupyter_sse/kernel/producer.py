@@ -131,6 +131,11 @@ class Producer:
         """Called, in another thread, when a cancel arrives."""
         return self._channel.on_cancel
 
+    @property
+    def watched(self) -> bool:
+        """A page shows the stream, and gets it from the server."""
+        return self._channel.watched
+
     def check(self) -> None:
         if self.cancelled:
             raise Cancelled(self.title or "")

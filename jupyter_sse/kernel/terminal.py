@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from ..events import Delta, Event, Log, Progress, Step
-from .markdown import bar_text, headline
+from ..output import bar_text, headline
 
 if TYPE_CHECKING:
     from ..state import Snapshot

@@ -7,7 +7,7 @@ listing streams parses nothing. An append returns when it is committed: what a r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -34,16 +34,30 @@ class Gone(Exception):
 
 
 class Meta(Struct, frozen=True, kw_only=True):
-    """What is known of a stream from the events appended with it, and who sends them; None leaves what was there."""
+    """What is known of a stream from the events appended with it, and who sends them; None leaves what was there.
+
+    `path`, `cell`, `execution` and `kernel` say where it was started. It is `dismissed` when its output has been taken
+    out of its cell: nobody is to put it back.
+    """
 
     status: str | None = None
     kind: str | None = None
     title: str | None = None
     path: str | None = None
+    cell: str | None = None
+    execution: str | None = None
+    kernel: str | None = None
     producer: str | None = None
+    dismissed: bool | None = None
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What is not None."""
+        values = ((name, getattr(self, name)) for name in Meta.__struct_fields__)
+        return {name: value for name, value in values if value is not None}
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Meta, frozen=True, kw_only=True):
     """A stream as the log lists it.
 
     `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept.
@@ -54,14 +68,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     seq: int
     first: int
     bytes: int
-    status: str
-    kind: str | None
-    title: str | None
-    path: str | None
-    producer: str | None
+    status: str = "running"
+    dismissed: bool = False
     created: float
     updated: float
-    deleted: bool
+    deleted: bool = False
 
 
 class Log(Protocol):
@@ -102,9 +113,19 @@ class Log(Protocol):
         ...
 
     async def entries(
-        self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        path: str | None = None,
+        kernel: str | None = None,
+        limit: int = 1000,
     ) -> list[Entry]:
         """The streams that are not deleted, the one created last first."""
+        ...
+
+    async def update(self, stream: str, meta: Meta) -> None:
+        """Change what is known of a stream, unless it is deleted."""
         ...
 
     async def snapshot(self, stream: str) -> bytes | None:

@@ -20,6 +20,31 @@ class MemoryLog:
         self._entries: dict[str, Entry] = {}
         self._events: dict[str, list[bytes]] = {}
         self._snapshots: dict[str, bytes] = {}
+        self._base: dict[str, int] = {}  # of streams whose events up to here are kept elsewhere
+
+    def adopt(self, entry: Entry) -> None:
+        """Go on with a stream whose events so far are kept elsewhere."""
+        self._entries[entry.id] = entry
+        self._events[entry.id] = []
+        self._base[entry.id] = entry.seq
+
+    def base(self, stream: str) -> int | None:
+        """The number up to which the stream's events are kept elsewhere; None for a stream that is not here."""
+        return self._base.get(stream, 0) if stream in self._entries else None
+
+    def oldest(self) -> str | None:
+        """The stream that came here first."""
+        return next(iter(self._entries), None)
+
+    def let_go(self, stream: str, last: int) -> None:
+        """The stream's events up to `last` are kept elsewhere now; without any left, so is the stream."""
+        entry = self._entries[stream]
+        if last < entry.seq and not entry.deleted:
+            del self._events[stream][: last - self._base.get(stream, 0)]
+            self._base[stream] = last
+            return
+        for part in (self._entries, self._events, self._snapshots, self._base):
+            part.pop(stream, None)
 
     async def open(self) -> None:
         pass
@@ -42,31 +67,25 @@ class MemoryLog:
         now = self._clock()
         meta = meta or Meta()
         if entry is None:
-            entry = Entry(
-                id=stream, seq=0, first=1, bytes=0, status="running", kind=None, title=None, path=None,
-                producer=None, created=now, updated=now, deleted=False,
-            )  # fmt: skip
+            entry = Entry(id=stream, seq=0, first=1, bytes=0, created=now, updated=now)
         self._events.setdefault(stream, []).extend(new)
         self._entries[stream] = replace(
             entry,
             seq=last + len(new),
             bytes=entry.bytes + sum(map(len, new)),
-            status=meta.status or entry.status,
-            kind=entry.kind if meta.kind is None else meta.kind,
-            title=entry.title if meta.title is None else meta.title,
-            path=entry.path if meta.path is None else meta.path,
-            producer=entry.producer if meta.producer is None else meta.producer,
             updated=now,
+            **meta.known,
         )
         return last + len(new)
 
     async def read(
         self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> list[tuple[int, bytes]]:
-        after = max(after, 0)
+        base = self._base.get(stream, 0)
+        after = max(after, base)
         found: list[tuple[int, bytes]] = []
         size = 0
-        for seq, event in enumerate(self._events.get(stream, [])[after : after + limit], after + 1):
+        for seq, event in enumerate(self._events.get(stream, [])[after - base : after - base + limit], after + 1):
             size += len(event)
             if found and size > max_bytes:
                 break
@@ -77,7 +96,13 @@ class MemoryLog:
         return self._entries.get(stream)
 
     async def entries(
-        self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        path: str | None = None,
+        kernel: str | None = None,
+        limit: int = 1000,
     ) -> list[Entry]:
         found = [
             entry
@@ -86,8 +111,14 @@ class MemoryLog:
             and status in (None, entry.status)
             and kind in (None, entry.kind)
             and path in (None, entry.path)
+            and kernel in (None, entry.kernel)
         ]
         return found[:limit]
+
+    async def update(self, stream: str, meta: Meta) -> None:
+        entry = self._entries.get(stream)
+        if entry is not None and not entry.deleted:
+            self._entries[stream] = replace(entry, **meta.known)
 
     async def snapshot(self, stream: str) -> bytes | None:
         return self._snapshots.get(stream)
@@ -100,16 +131,15 @@ class MemoryLog:
         entry = self._entries.get(stream)
         if entry is None or entry.deleted:
             return
-        self._events.pop(stream, None)
-        self._snapshots.pop(stream, None)
-        self._entries[stream] = replace(
-            entry,
+        for part in (self._events, self._snapshots, self._base):
+            part.pop(stream, None)
+        self._entries[stream] = Entry(
+            id=stream,
+            seq=entry.seq,
             first=entry.seq + 1,
             bytes=0,
-            kind=None,
-            title=None,
-            path=None,
-            producer=None,
+            status=entry.status,
+            created=entry.created,
             updated=self._clock(),
             deleted=True,
         )

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, LogError, Meta, overdue
 
 __all__ = ["SqliteLog"]
@@ -31,7 +33,7 @@ T = TypeVar("T")
 _Job = Callable[[sqlite3.Connection], Any]
 
 APPLICATION = 0x6A535345  # "jSSE", at byte 68 of the file
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 5.0
 """How long to wait for another process that writes to the same file."""
 
@@ -55,7 +57,11 @@ CREATE TABLE streams (
     producer TEXT,
     created REAL NOT NULL,
     updated REAL NOT NULL,
-    deleted INTEGER NOT NULL DEFAULT 0
+    deleted INTEGER NOT NULL DEFAULT 0,
+    cell TEXT,
+    execution TEXT,
+    kernel TEXT,
+    dismissed INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE events (
     key INTEGER PRIMARY KEY,
@@ -68,7 +74,18 @@ CREATE TABLE snapshots (
 """
 # An event's key is (stream's number << 32) + seq. A key of two columns costs either a second tree or, WITHOUT ROWID,
 # a page of its own for every event above 1 kB.
-_ENTRY = "SELECT id, seq, first, bytes, status, kind, title, path, producer, created, updated, deleted FROM streams"
+_MIGRATIONS = {
+    1: """
+ALTER TABLE streams ADD COLUMN cell TEXT;
+ALTER TABLE streams ADD COLUMN execution TEXT;
+ALTER TABLE streams ADD COLUMN kernel TEXT;
+ALTER TABLE streams ADD COLUMN dismissed INTEGER NOT NULL DEFAULT 0
+""",
+}
+"""What makes the schema of a number that of the next."""
+
+_FIELDS = Entry.__struct_fields__
+_ENTRY = f"SELECT {', '.join(_FIELDS)} FROM streams"
 
 
 class SqliteLog:
@@ -138,13 +155,26 @@ class SqliteLog:
         return found[0] if found else None
 
     async def entries(
-        self, *, status: str | None = None, kind: str | None = None, path: str | None = None, limit: int = 1000
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        path: str | None = None,
+        kernel: str | None = None,
+        limit: int = 1000,
     ) -> list[Entry]:
+        wanted = {"status": status, "kind": kind, "path": path, "kernel": kernel}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        where = "".join(f" AND {name} = ?" for name in wanted)
         return await self._select(
-            f"{_ENTRY} WHERE NOT deleted AND status = coalesce(?, status) AND (? IS NULL OR kind = ?)"
-            " AND (? IS NULL OR path = ?) ORDER BY number DESC LIMIT ?",
-            status, kind, kind, path, path, limit,
-        )  # fmt: skip
+            f"{_ENTRY} WHERE NOT deleted{where} ORDER BY number DESC LIMIT ?", *wanted.values(), limit
+        )
+
+    async def update(self, stream: str, meta: Meta) -> None:
+        known = meta.known
+        if known:
+            changes = ", ".join(f"{name} = ?" for name in known)
+            await self._execute(f"UPDATE streams SET {changes} WHERE id = ? AND NOT deleted", *known.values(), stream)
 
     async def snapshot(self, stream: str) -> bytes | None:
         row = await self._read(
@@ -197,11 +227,11 @@ class SqliteLog:
             number = added.lastrowid or 0  # always given after an INSERT
         db.executemany("INSERT INTO events VALUES (?, ?)", enumerate(new, (number << 32) + last + 1))
         last += len(new)
+        known = meta.known
+        changes = "".join(f", {name} = ?" for name in known)
         db.execute(
-            "UPDATE streams SET seq = ?, bytes = bytes + ?, status = coalesce(?, status), kind = coalesce(?, kind),"
-            " title = coalesce(?, title), path = coalesce(?, path), producer = coalesce(?, producer),"
-            " updated = ? WHERE number = ?",
-            (last, sum(map(len, new)), meta.status, meta.kind, meta.title, meta.path, meta.producer, now, number),
+            f"UPDATE streams SET seq = ?, bytes = bytes + ?, updated = ?{changes} WHERE number = ?",
+            (last, sum(map(len, new)), now, *known.values(), number),
         )
         return int(last)
 
@@ -212,8 +242,9 @@ class SqliteLog:
         db.execute("DELETE FROM events WHERE key > ?1 << 32 AND key < (?1 + 1) << 32", row)
         db.execute("DELETE FROM snapshots WHERE stream = ?", row)
         db.execute(
-            "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL,"
-            " producer = NULL, updated = ?, deleted = 1 WHERE number = ?",
+            "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL, cell = NULL,"
+            " execution = NULL, kernel = NULL, producer = NULL, dismissed = 0, updated = ?, deleted = 1"
+            " WHERE number = ?",
             (self._clock(), *row),
         )
 
@@ -239,13 +270,8 @@ class SqliteLog:
 
     async def _select(self, query: str, *values: object) -> list[Entry]:
         def select(db: sqlite3.Connection) -> list[Entry]:
-            return [
-                Entry(
-                    id=row[0], seq=row[1], first=row[2], bytes=row[3], status=row[4], kind=row[5], title=row[6],
-                    path=row[7], producer=row[8], created=row[9], updated=row[10], deleted=bool(row[11]),
-                )
-                for row in db.execute(query, values)
-            ]  # fmt: skip
+            rows = [dict(zip(_FIELDS, row, strict=True)) for row in db.execute(query, values)]
+            return msgspec.convert(rows, list[Entry], strict=False)  # SQLite has no booleans
 
         return await self._read(select)
 
@@ -302,6 +328,8 @@ class SqliteLog:
         reason = str(error)
         if "disk is full" in reason:
             reason += "; free some disk space"
+        elif "disk I/O" in reason:  # also beyond a quota, or the largest size that a file may have
+            reason += "; the disk may be full, or failing"
         elif "locked" in reason:
             reason += "; another process has been writing to it for too long"
         elif type(error) is sqlite3.DatabaseError:
@@ -383,11 +411,11 @@ class SqliteLog:
                 f"The log {self.path} was written by a newer jupyter_sse (schema {version}, this one knows {SCHEMA})."
                 " Upgrade jupyter_sse, or set SSE.log_path to another file."
             )
-        if not tables:
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        steps = [_MIGRATIONS[number] for number in range(version, SCHEMA)] if tables else [_TABLES]
+        for statement in ";".join(steps).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("COMMIT")
 
     def _set_aside(self) -> Path:

@@ -18,6 +18,7 @@ from tornado.ioloop import PeriodicCallback
 from traitlets import Enum, Float, Integer, Unicode
 
 from ..log import Log, LogError
+from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
 from . import kernels, streams, websocket
@@ -29,6 +30,8 @@ from .reader import Reader
 __all__ = ["SSE"]
 
 EXPIRE_SECONDS = 600.0
+
+IN_MEMORY = "Until then, streams are in the server's memory only, and end with it."
 
 
 class SSE(ExtensionApp):
@@ -78,6 +81,7 @@ class SSE(ExtensionApp):
     )
 
     hub: Hub | None = None
+    problem: str | None = None  # why streams are not kept on disk, though they should be
 
     def initialize_settings(self) -> None:
         self.secret = secrets.token_urlsafe(32)
@@ -93,15 +97,26 @@ class SSE(ExtensionApp):
     async def _open_log(self) -> Log:
         if self.log_type == "sqlite":
             path = Path(self.log_path or Path(jupyter_data_dir(), "jupyter-sse", "streams.db")).expanduser()
-            log = SqliteLog(path)
+            log = FallbackLog(SqliteLog(path))
             try:
                 await log.open()
+                log.on_change = self._log_changed
                 return log
             except LogError as error:
-                self.log.error("jupyter_sse: %s Streams are kept in memory until the server stops.", error)
+                self.problem = f"{error} {IN_MEMORY}"
+                self.log.error("jupyter_sse: %s", self.problem)
         memory = MemoryLog()
         await memory.open()
         return memory
+
+    def _log_changed(self, problem: str | None) -> None:
+        self.problem = problem and f"{problem} {IN_MEMORY}"
+        if self.problem is not None:
+            self.log.error("jupyter_sse: %s", self.problem)
+        else:
+            self.log.warning("jupyter_sse: The log can be written again, and has all that was kept in memory.")
+        if self.hub is not None:
+            self.hub.announce(self.problem)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         hub = Hub(
@@ -114,8 +129,10 @@ class SSE(ExtensionApp):
             ),
             heartbeat=self.heartbeat,
             retry=self.retry,
+            base_url=serverapp.base_url,
             on_error=lambda message: self.log.error("jupyter_sse: %s", message),
         )
+        hub.notice = self.problem
         hub.start()
         self.producers = kernels.Producers(hub, serverapp.kernel_manager, grace=self.producer_grace)
         await self.producers.start()
@@ -139,7 +156,12 @@ class SSE(ExtensionApp):
 
     async def _expire(self) -> None:
         assert self.hub is not None
-        await self.hub.expire(max_age=self.keep_days * 86400, max_streams=self.keep_streams, max_bytes=self.keep_bytes)
+        try:
+            await self.hub.expire(
+                max_age=self.keep_days * 86400, max_streams=self.keep_streams, max_bytes=self.keep_bytes
+            )
+        except LogError as error:
+            self.log.error("jupyter_sse: Streams that are old enough could not be deleted. %s", error)
 
     async def stop_extension(self) -> None:
         if self.hub is None:

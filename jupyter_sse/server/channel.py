@@ -28,6 +28,9 @@ FOLD_EVENTS = 512
 CHECKPOINT_EVENTS = 2000
 """A snapshot is saved at the earliest after so many events, so that joining needs to fold no more of them."""
 
+FEW_EVENTS = 200
+"""So few are folded again rather than saved when a stream ends."""
+
 
 class Closed(Exception):
     """The stream takes no more events."""
@@ -65,15 +68,18 @@ class Channel:
         self.cancels = 0
         self.on_cancel: Callable[[], None] | None = None
         self.on_closed: Callable[[Closed], None] | None = None
+        self.watched = False  # a page has shown it, with no help of the kernel
+        self.on_watched: Callable[[], None] | None = None
         self.epoch = 0  # goes up when an append fails, which undoes those under way behind it
         self.touched = time.monotonic()
         self._snapshot = Snapshot(stream=stream)
         self._unfolded: list[tuple[int, Event | Unknown]] = []
-        self._checkpoint = 0
         self._unfolded_bytes = 0
-        self._new_bytes = 0  # since the checkpoint
+        self._whole = True  # nothing but the unfolded is missing from the snapshot
         self._restoring = asyncio.Lock()
-        self._tracked = False  # events are folded as they come
+        self._saved = 0  # the seq of the snapshot in the log, and its size
+        self._saved_bytes = 0
+        self._new_bytes = 0  # since then
 
     def load(self, entry: Entry) -> None:
         self.exists = True
@@ -85,6 +91,7 @@ class Channel:
         self.kind = entry.kind
         self.owner = entry.producer
         self.created = entry.created
+        self._whole = False
 
     @property
     def idle(self) -> bool:
@@ -95,6 +102,12 @@ class Channel:
         if feed is None:
             feed = self.feeds[prefix] = Feed(self, prefix)
         return feed
+
+    def watch(self) -> None:
+        """A page shows the stream."""
+        first, self.watched = not self.watched, True
+        if first and self.on_watched is not None:
+            self.on_watched()
 
     def reset_reason(self, after: int) -> str | None:
         """Why this cursor cannot be served, None if it can."""
@@ -108,22 +121,30 @@ class Channel:
 
     async def snapshot(self) -> Snapshot:
         """The stream's state after its last committed event."""
-        async with self._restoring:
-            if not self._tracked:
-                self._tracked = True
-                await self._restore()
+        if not self._whole:
+            await self._restore()
         return self._fold()
 
     async def _restore(self) -> None:
-        saved = await self.hub.log.snapshot(self.id)
-        if saved is not None:
-            self._snapshot = msgspec.json.decode(saved, type=Snapshot)
-            self._checkpoint = self._snapshot.seq
-        while True:
-            rows = await self.hub.log.read(self.id, self._snapshot.seq)
-            if not rows:
-                break
-            self._snapshot = fold(self._snapshot, [(seq, decode(raw)) for seq, raw in rows])
+        """Fold what the log has; what is committed meanwhile comes after it."""
+        async with self._restoring:
+            if self._whole:
+                return
+            last, read = self.last, 0
+            snapshot = Snapshot(stream=self.id)
+            saved = await self.hub.log.snapshot(self.id)
+            if saved is not None:
+                snapshot = msgspec.json.decode(saved, type=Snapshot)
+                self._saved, self._saved_bytes = snapshot.seq, len(saved)
+            while snapshot.seq < last:
+                rows = await self.hub.log.read(self.id, snapshot.seq)
+                if not rows:
+                    break
+                read += sum(len(raw) for _, raw in rows)
+                snapshot = fold(snapshot, [(seq, decode(raw)) for seq, raw in rows])
+            self._snapshot, self._whole = snapshot, True
+            self._new_bytes += read
+        self._save_if_grown()
 
     def _fold(self) -> Snapshot:
         if self._unfolded:
@@ -143,24 +164,25 @@ class Channel:
         stats.appended_bytes += size
         for feed in list(self.feeds.values()):
             feed.publish(first, raws)
-        # A stream found in the log is folded when somebody asks for its state; from then on, as it goes.
-        self._tracked = self._tracked or first == 1
-        if self._tracked:
-            self._unfolded += enumerate(events, first)
-            self._unfolded_bytes += size
-            self._new_bytes += size
-        if self._tracked and not self._restoring.locked() and (self._is_much() or self.ended):
-            self._checkpoint_if_grown()
+        self._unfolded += enumerate(events, first)
+        self._unfolded_bytes += size
+        self._new_bytes += size
+        if not self._whole:
+            # Not only when somebody asks: with nobody watching, what is to be folded would grow without end.
+            if not self._restoring.locked():
+                self.hub.spawn(self._restore())
+        elif self._is_much() or self.ended:
+            self._save_if_grown()
 
     def _is_much(self) -> bool:
         """Whether to fold what has come. Folding copies the text: not before it has grown by a quarter."""
         return len(self._unfolded) >= FOLD_EVENTS and 4 * self._unfolded_bytes >= len(self._snapshot.text)
 
-    def _checkpoint_if_grown(self) -> None:
+    def _save_if_grown(self) -> None:
         snapshot = self._fold()
-        # Not before as many bytes have come as the snapshot has, so that a growing text costs no more than twice.
-        grown = snapshot.seq - self._checkpoint >= CHECKPOINT_EVENTS and self._new_bytes >= len(snapshot.text)
-        if grown or (self.ended and snapshot.seq > 200):
-            self._checkpoint = snapshot.seq
-            self._new_bytes = 0
-            self.hub.spawn(self.hub.log.save_snapshot(self.id, msgspec.json.encode(snapshot)))
+        new = snapshot.seq - self._saved
+        # Not before as many bytes have come as were saved, so that a growing text costs no more than twice.
+        if (new >= CHECKPOINT_EVENTS and self._new_bytes >= self._saved_bytes) or (self.ended and new > FEW_EVENTS):
+            data = msgspec.json.encode(snapshot)
+            self._saved, self._saved_bytes, self._new_bytes = snapshot.seq, len(data), 0
+            self.hub.spawn(self.hub.log.save_snapshot(self.id, data))

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import sse
-from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Reset, Start, Unknown, encode, type_of
+from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Origin, Ping, Reset, Start, Unknown, encode, type_of
 from ..log import Gap, Gone, Log, LogError, Meta
 from ..state import Snapshot, fold
 from .channel import Channel, Closed, Full
 from .feed import READERS_A_TURN, Blob
+from .listing import Listing
 
 if TYPE_CHECKING:
     from .reader import Reader
@@ -68,6 +69,7 @@ class Hub:
         heartbeat: float = 20.0,
         retry: int = 1000,
         window: float = 0.005,
+        base_url: str = "/",
         on_error: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.log = log
@@ -76,6 +78,8 @@ class Hub:
         self.retry = retry
         self.window = window
         self.stats = Stats()
+        self.listing = Listing(self, base_url)
+        self.notice: str | None = None  # what all who watch should know
         self.readers: set[Reader] = set()
         self.channels: dict[str, Channel] = {}
         self.loop = asyncio.get_running_loop()
@@ -180,7 +184,8 @@ class Hub:
         channel.accepted = first + len(raws) - 1
         channel.accepted_end = end is not None
         try:
-            await self.log.append(channel.id, first, raws, self._meta(channel, first, events))
+            meta = self._meta(channel, first, events)
+            await self.log.append(channel.id, first, raws, meta)
         except (LogError, Gap, Gone) as error:
             if epoch == channel.epoch:
                 channel.epoch += 1
@@ -196,6 +201,8 @@ class Hub:
             self.stats.ended += 1
             self.stats.seconds += time.time() - channel.created
         channel.committed(first, raws, events)
+        if meta is not None:
+            self.listing.changed(channel.id)
         return channel.last
 
     async def _settled(self, channel: Channel) -> int:
@@ -214,11 +221,15 @@ class Hub:
         if first > 1 and snapshot.status == "running" and snapshot.kind is None:
             return None
         channel.kind = snapshot.kind or channel.kind
+        origin = snapshot.origin or Origin()
         return Meta(
             status=snapshot.status,
             kind=snapshot.kind,
             title=snapshot.title,
-            path=snapshot.origin.path if snapshot.origin else None,
+            path=origin.path,
+            cell=origin.cell,
+            execution=origin.execution,
+            kernel=origin.kernel,
             producer=channel.owner if first == 1 else None,
         )
 
@@ -236,17 +247,19 @@ class Hub:
             for reader in feed.live | feed.behind:
                 reader.gone(feed)
         self.channels.pop(channel.id, None)
+        self.listing.changed(channel.id)
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> None:
         for stream in await self.log.expire(max_age=max_age, max_streams=max_streams, max_bytes=max_bytes):
             channel = self.channels.pop(stream, None)
             if channel is not None:
                 channel.deleted = True
+            self.listing.changed(stream)
 
     # frames that connections make
 
     def hello(self, stream: str | None, *, model: str | None = None, connection: str | None = None) -> bytes:
-        event = Hello(ts=time.time(), stream=stream, model=model, connection=connection)
+        event = Hello(ts=time.time(), stream=stream, model=model, connection=connection, notice=self.notice)
         return sse.encode(encode(event), event="hello", retry=self.retry)
 
     async def reset(self, channel: Channel, prefix: str, reason: str) -> tuple[bytes, int]:
@@ -259,17 +272,25 @@ class Hub:
         """An `error` about a stream, with seq 0: it is not in it."""
         return sse.encode(encode(Error(message=message, code=code)), event="error", id=f"{prefix}0")
 
+    def announce(self, notice: str | None) -> None:
+        """Tell all who watch, now and later; None: there is nothing to tell any more."""
+        self.notice = notice
+        self._ping()
+
     def _beat(self) -> None:
         self._timer = self.loop.call_later(self.heartbeat, self._beat)
         now = time.monotonic()
         for stream, channel in list(self.channels.items()):
             if channel.idle and now - channel.touched > IDLE_SECONDS:
                 del self.channels[stream]
-        ping = sse.encode(b'{"type":"ping","ts":%.3f}' % time.time(), event="ping")
-        self._ping(Blob(ping), list(self.readers))
+        self._ping()
 
-    def _ping(self, blob: Blob, readers: list[Reader]) -> None:
+    def _ping(self) -> None:
+        event = Ping(ts=time.time(), notice=self.notice)
+        self._send(Blob(sse.encode(encode(event), event="ping")), list(self.readers))
+
+    def _send(self, ping: Blob, readers: list[Reader]) -> None:
         for reader in readers[:READERS_A_TURN]:
-            reader.ping(blob)
+            reader.ping(ping)
         if len(readers) > READERS_A_TURN:
-            self.loop.call_soon(self._ping, blob, readers[READERS_A_TURN:])
+            self.loop.call_soon(self._send, ping, readers[READERS_A_TURN:])

@@ -207,8 +207,11 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             self.sse.producers.writes(self._producer, channel, self._kernel)
             channel.on_cancel = lambda: self._tell(op="cancel", stream=stream)
             channel.on_closed = lambda closed: self._closed(channel, closed)
+            channel.on_watched = lambda: self._tell(op="watched", stream=stream)
             if channel.cancels:
                 channel.on_cancel()
+            if channel.watched:
+                channel.on_watched()
         return channel
 
     async def _commit(self, channel: Channel, first: int, raws: list[bytes], events: list[Event | Unknown]) -> None:
@@ -236,7 +239,7 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
 
     def _release(self, channel: Channel) -> None:
         self._channels.pop(channel.id, None)
-        channel.on_cancel = channel.on_closed = None
+        channel.on_cancel = channel.on_closed = channel.on_watched = None
         if self._producer is not None:
             self.sse.producers.ended(self._producer, channel.id)
 
@@ -248,7 +251,7 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
     def on_close(self) -> None:
         for channel in self._channels.values():
             if channel.owner == self._producer:
-                channel.on_cancel = None
+                channel.on_cancel = channel.on_watched = None
         if self._producer is not None:
             self.sse.producers.closed(self, self._producer)
         super().on_close()

@@ -14,7 +14,8 @@ from jupyter_core.utils import ensure_async
 from tornado.iostream import IOStream, StreamClosedError
 
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
-from ..log import Entry, Gap, LogError
+from ..log import Gap, LogError, Meta
+from ..output import mimebundle
 from .auth import ApiError, ApiHandler, ExtensionHandler, ProducerHandler, permitted
 from .channel import HTTP, Channel, Closed, Full
 from .feed import Framing, as_chunk, as_is
@@ -67,21 +68,6 @@ def parse_events(body: bytes, max_event: int) -> tuple[int | None, list[bytes], 
 
 class _Numbered(msgspec.Struct):
     seq: int | None = None
-
-
-def _listed(entry: Entry, url: str) -> dict[str, Any]:
-    return {
-        "stream": entry.id,
-        "url": url,
-        "status": entry.status,
-        "kind": entry.kind,
-        "title": entry.title,
-        "path": entry.path,
-        "seq": entry.seq,
-        "bytes": entry.bytes,
-        "created": entry.created,
-        "updated": entry.updated,
-    }
 
 
 class ReaderHandler(ExtensionHandler):
@@ -148,8 +134,9 @@ class StreamsHandler(ProducerHandler):
             status=self.get_query_argument("status", None),
             kind=self.get_query_argument("kind", None),
             path=self.get_query_argument("path", None),
+            kernel=self.get_query_argument("kernel", None),
         )
-        self.finish(json.dumps([_listed(entry, self.url_of(entry.id)) for entry in entries]))
+        self.finish(json.dumps(list(map(self.hub.listing.show, entries))))
 
     @permitted("write")
     async def post(self) -> None:
@@ -166,11 +153,9 @@ class StreamsHandler(ProducerHandler):
         channel.owner = HTTP
         await append(self.hub, channel, None, [encode(event)], [event])
         self.set_status(201)
-        self.set_header("Location", self.url_of(stream))
-        self.finish(json.dumps({"stream": stream, "url": self.url_of(stream)}))
-
-    def url_of(self, stream: str) -> str:
-        return f"{self.base_url}jupyter-sse/streams/{stream}/events"
+        url = self.hub.listing.url(stream)
+        self.set_header("Location", url)
+        self.finish(json.dumps({"stream": stream, "url": url}))
 
 
 async def append(
@@ -289,10 +274,28 @@ class CancelHandler(_StreamHandler):
         return "pending", "The producer is not connected now; it is told as soon as it is."
 
 
+class OutputHandler(_StreamHandler):
+    @permitted("read")
+    async def get(self, stream: str) -> None:
+        """The stream as an output of a notebook: data by MIME type."""
+        channel = await self.existing(stream)
+        self.finish(msgspec.json.encode(mimebundle(await channel.snapshot())))
+
+    @permitted("write")
+    async def delete(self, stream: str) -> None:
+        """The output has been taken out of its cell; the stream stays."""
+        await self.existing(stream)
+        await self.hub.log.update(stream, Meta(dismissed=True))
+        self.hub.listing.changed(stream)
+        self.set_status(204)
+        self.finish()
+
+
 class _Follow(msgspec.Struct, forbid_unknown_fields=True):
     streams: dict[str, int] = {}
     add: dict[str, int] = {}
     remove: list[str] = []
+    listing: bool | None = msgspec.field(default=None, name="list")
 
 
 class Multiplexed(ReaderHandler):
@@ -319,6 +322,10 @@ class Multiplexed(ReaderHandler):
                 reader.unfollow(feed)
         for stream, after in {**wanted.streams, **wanted.add}.items():
             await self._follow(reader, stream, after)
+        if wanted.listing:
+            await self.hub.listing.watch(reader)
+        elif wanted.listing is not None:
+            self.hub.listing.unwatch(reader)
 
     async def _follow(self, reader: Reader, stream: str, after: int) -> None:
         channel = await self.hub.channel(stream)
@@ -337,6 +344,7 @@ class Multiplexed(ReaderHandler):
         feed = channel.feed(prefix)
         reader.unfollow(feed)
         reader.follow(channel.feed(prefix), after)
+        channel.watch()
 
     def _not_announced(self, reader: Reader, channel: Channel, prefix: str) -> None:
         feed = channel.feeds.get(prefix)
@@ -376,6 +384,7 @@ handlers: list[tuple[str, type[ApiHandler]]] = [
     (rf"streams/({STREAM_ID})", StreamHandler),
     (rf"streams/({STREAM_ID})/events", StreamEventsHandler),
     (rf"streams/({STREAM_ID})/cancel", CancelHandler),
+    (rf"streams/({STREAM_ID})/output", OutputHandler),
     (r"events", MultiplexHandler),
     (rf"events/({STREAM_ID})", MultiplexHandler),
 ]

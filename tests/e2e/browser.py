@@ -10,13 +10,37 @@ from typing import Any
 
 import nbformat
 from harness import JupyterServer, wait_for
+from jupyter_core.paths import jupyter_path
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
+
+from jupyter_sse.sse import Decoder, Frame
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 LIVE = "[data-sse-stream]"
+
+# Keeps the text of every event stream that the page reads.
+RECORDER = """
+const original = window.fetch;
+window.eventStreams = [];
+window.fetch = async (...given) => {
+  const answer = await original(...given);
+  if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) return answer;
+  const [ours, theirs] = answer.body.tee();
+  const index = window.eventStreams.push("") - 1;
+  (async () => {
+    const reader = ours.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      window.eventStreams[index] += value;
+    }
+  })().catch(() => undefined);
+  return new Response(theirs, answer);
+};
+"""
 
 
 def write_cells(server: JupyterServer, name: str, cells: Sequence[tuple[str, str]]) -> Path:
@@ -45,6 +69,16 @@ def quiet_lab(server: JupyterServer) -> None:
     )
 
 
+def only_widgets(home: Path) -> str:
+    """The option by which a JupyterLab has those of widgets and no other labextension, ours neither."""
+    extensions = home / "only-widgets"
+    extensions.mkdir(parents=True)
+    for name in ("@jupyter-widgets", "anywidget"):
+        folders = [Path(folder, name) for folder in jupyter_path("labextensions")]
+        (extensions / name).symlink_to(next(filter(Path.is_dir, folders)))
+    return f"--LabApp.labextensions_path={extensions}"
+
+
 class Notebook:
     """One open notebook."""
 
@@ -53,11 +87,13 @@ class Notebook:
         self.server = server
         self.path = path
 
-    def open(self) -> Notebook:
+    def open(self, *, busy: bool = False) -> Notebook:
+        """Load the page, until the notebook is shown and its kernel ready; not the latter if that is `busy`."""
         route = "notebooks" if self.server.app == "notebook" else f"lab/workspaces/{self.path.stem}/tree"
         self.page.goto(f"{self.server.root}{route}/{self.path.name}?token={self.server.token}")
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        self._wait_for_kernel()
+        if not busy:
+            self._wait_for_kernel()
         return self
 
     def _wait_for_kernel(self) -> None:
@@ -124,4 +160,15 @@ class Notebook:
 
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
-    return browser.new_context(viewport={"width": 1200, "height": 900}, **options)
+    """A profile of its own; what its pages read of event streams is kept for `received`."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, **options)
+    context.add_init_script(RECORDER)
+    return context
+
+
+def received(page: Page, stream: str) -> list[Frame]:
+    """The frames about this stream that the page has read, over all its connections."""
+    texts: list[str] = page.evaluate("window.eventStreams")
+    frames = [frame for text in texts for frame in Decoder().feed(text.encode())]
+    # A ping has no id: the decoder goes on with the last one.
+    return [frame for frame in frames if frame.event != "ping" and frame.id.rpartition(":")[0] == stream]

@@ -6,12 +6,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook, write_cells, write_notebook
+from browser import Notebook, only_widgets, write_cells, write_notebook
 from harness import JupyterServer, wait_for
 from openai_server import openai_server
 from playwright.sync_api import Locator, Page, expect
@@ -296,29 +295,6 @@ def test_a_hundred_short_tasks_do_not_choke_the_notebook(open_notebook: Any, lab
     assert {entry["status"] for entry in streams(lab, notebook)} == {"done"}
 
 
-@pytest.mark.parametrize("to", ["html", "markdown"])
-def test_nbconvert_shows_the_final_state(open_notebook: Any, to: str) -> None:
-    notebook = open_notebook(
-        "from jupyter_sse import stream, task\n"
-        "_ = stream(['An *answer*', ' that ends.'], title='Q')\n"
-        "with task('Work') as t:\n    t.progress(7, 7)"
-    )
-    notebook.run(0)
-    notebook.wait_idle()
-    notebook.save()
-    converted = subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", to, "--stdout", str(notebook.path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout
-    assert ("An <em>answer</em> that ends." if to == "html" else "An *answer* that ends.") in converted
-    assert "100 %" in converted
-    assert "7/7" in converted
-    assert "Loading widget" not in converted
-
-
 QUICKSTART = Path(__file__).parent.parent.parent / "notebooks" / "quickstart.ipynb"
 
 
@@ -411,6 +387,19 @@ def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path)
     expect(notebook.output(1)).to_contain_text("line one")
     snapshot = bundles(notebook.save(), 1)[0][MIME]["snapshot"]
     assert snapshot["status"] == "done"
+
+
+def test_without_the_labextension_a_widget_shows_it(page: Page, make_server: Any, tmp_path: Path) -> None:
+    home = tmp_path / "lab"
+    server = make_server(only_widgets(home), app="jupyterlab", home=home)
+    cell = GATE + "with task('Widget') as t:\n    t.log('line one')\n    wait_for('more')\n    t.log('line two')"
+    notebook = Notebook(page, server, write_notebook(server, "widget.ipynb", cell)).open()
+    view = notebook.run(0)
+    expect(view).to_contain_text("line one", timeout=SECONDS)
+    status(view, "running")
+    opened(notebook, "more")
+    notebook.wait_idle()
+    expect(notebook.output(0)).to_contain_text("line two")
 
 
 def test_without_the_extension_a_busy_kernel_feeds_its_view_itself(

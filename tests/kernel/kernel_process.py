@@ -36,17 +36,18 @@ class KernelProcess:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)
 
-    def send(self, code: str, cell: str = "cell-1") -> str:
+    def send(self, code: str, cell: str = "cell-1", *, attended: bool = True) -> str:
         """Ask for a cell to be run; the id of the request."""
         # With stop_on_error a kernel drops what is asked for right after a cell that failed.
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
+        content = {"code": code, "silent": False, "store_history": True, "stop_on_error": False}
+        content["allow_stdin"] = attended
         message = self.client.session.msg("execute_request", content, metadata={"cellId": cell})
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
 
-    def run(self, code: str, cell: str = "cell-1") -> list[Message]:
+    def run(self, code: str, cell: str = "cell-1", *, attended: bool = True) -> list[Message]:
         """Run a cell to its end; its messages."""
-        request = self.send(code, cell)
+        request = self.send(code, cell, attended=attended)
         self.wait(lambda message: is_idle(message, request))
         return self.of(request)
 

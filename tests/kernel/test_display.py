@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jupyter_sse.kernel.display import MIME
+from jupyter_sse.kernel.display import WIDGET_DELAY
+from jupyter_sse.output import MIME
 from kernel import kernel_process
 from kernel.kernel_process import KernelProcess, displays, is_idle, text
 from kernel.link_server import TOKEN, LinkServer
@@ -96,6 +97,14 @@ def test_many_short_tasks_send_no_widget(kernel: KernelProcess) -> None:
     messages = kernel.run("for i in range(30):\n    with task(f'{i}') as t: t.log('x')")
     assert not [message for message in messages if message["msg_type"] == "comm_open"]
     assert len({display_id(message) for message in displays(messages)}) == 30
+
+
+def test_where_nobody_looks_on_there_is_no_widget(kernel: KernelProcess) -> None:
+    code = f"with task('Long') as t: time.sleep({3 * WIDGET_DELAY})"
+    messages = kernel.run(code, attended=False)
+    assert not [message for message in messages if message["msg_type"].startswith("comm_")]
+    assert data(displays(messages)[-1])[MIME]["snapshot"]["status"] == "done"
+    assert [message for message in kernel.run(code) if message["msg_type"] == "comm_open"]
 
 
 def test_output_stays_between_what_is_printed(kernel: KernelProcess) -> None:
@@ -316,6 +325,25 @@ def test_cancel_from_the_server_reaches_a_busy_cell(server: LinkServer, static: 
         kernel.wait(lambda message: is_idle(message, request))
         (error,) = [m for m in kernel.of(request) if m["msg_type"] == "error"]
         assert error["content"]["ename"] == "Cancelled"
+
+
+def test_a_page_that_shows_the_stream_by_itself_is_sent_no_widget(server: LinkServer, static: Path) -> None:
+    with kernel_process.running(JUPYTER_SSE_URL=server.url, JUPYTER_SSE_TOKEN=TOKEN) as kernel:
+        kernel.run(IMPORT.format(static=str(static)) + "jupyter_sse.kernel.display.WATCH_DELAY = 2")
+        request = kernel.send(
+            """
+            with task("Watched") as t:
+                time.sleep(3)
+            """
+        )
+        server.wait(lambda: bool(server.streams))
+        (key,) = server.streams
+        server.tell(op="watched", stream=key)
+        kernel.wait(lambda message: is_idle(message, request))
+        assert not [m for m in kernel.of(request) if m["msg_type"].startswith("comm_")]
+        live, final = displays(kernel.of(request))
+        assert "snapshot" not in data(live)[MIME]
+        assert data(final)[MIME]["snapshot"]["status"] == "done"
 
 
 def test_shutting_the_kernel_down_sends_what_is_left(server: LinkServer, static: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from jupyter_sse import demo, stream
-from jupyter_sse.kernel.display import MIME
+from jupyter_sse.output import MIME
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 

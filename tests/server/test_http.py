@@ -253,6 +253,29 @@ def test_cancel_of_a_stream_written_by_post(server: JupyterServer) -> None:
     assert server.request("POST", f"streams/{stream}/cancel").json()["via"] == "ended"
 
 
+def test_a_stream_as_the_output_of_its_cell(server: JupyterServer) -> None:
+    origin = {"path": "out.ipynb", "cell": "c1", "execution": "e1", "kernel": "k1"}
+    stream = server.create(title="Build", origin=origin)
+    mime = "application/vnd.jupyter-sse.v1+json"
+    output = server.request("GET", f"streams/{stream}/output").json()
+    assert output[mime] == {"stream": stream, "v": 1}
+    assert output["text/plain"] == "Build: running"
+    server.append(stream, '{"type":"delta","text":"**bold**"}', '{"type":"done","reason":"stop"}')
+    output = server.request("GET", f"streams/{stream}/output").json()
+    assert output[mime]["snapshot"] == server.request("GET", f"streams/{stream}").json() | output[mime]["snapshot"]
+    assert output[mime]["snapshot"]["text"] == "**bold**"
+    assert "**bold**" in output["text/markdown"]
+
+    [entry] = server.request("GET", "streams?kernel=k1").json()
+    assert {**origin, "dismissed": False}.items() <= entry.items()
+    assert server.request("DELETE", f"streams/{stream}/output").status_code == 204
+    [entry] = server.request("GET", "streams?kernel=k1").json()
+    assert entry["dismissed"] is True
+    assert server.request("GET", f"streams/{stream}").status_code == 200
+    for method in ("GET", "DELETE"):
+        assert server.request(method, "streams/none/output").status_code == 404
+
+
 def test_one_connection_for_many_streams(server: JupyterServer) -> None:
     a, b = server.create(), server.create()
     server.append(a, '{"type":"delta","text":"one"}')
@@ -278,6 +301,42 @@ def test_one_connection_for_many_streams(server: JupyterServer) -> None:
         lambda: server.request("POST", f"events/{hello['connection']}", json={}).status_code == 404,
         "the server to notice that the connection is closed",
     )
+
+
+def test_the_list_is_told_as_it_changes(make_server: Any) -> None:
+    server = make_server()
+    known = server.create(title="Known")
+    reading = Reading(server, "events", body=json.dumps({"list": True}))
+
+    def told(number: int) -> dict[str, Any]:
+        frame = reading.read(number)[number - 1]
+        assert (frame.event, frame.id) == ("listed", "")
+        listed: dict[str, Any] = json.loads(frame.data)
+        return listed
+
+    connection = json.loads(reading.read(1)[0].data)["connection"]
+    first = told(2)
+    assert first["all"] is True
+    assert first["streams"] == server.request("GET", "streams").json()
+    assert first["streams"][0]["stream"] == known
+
+    begun = server.create(title="Begun")
+    assert [(entry["stream"], entry["status"]) for entry in told(3)["streams"]] == [(begun, "running")]
+    server.append(begun, '{"type":"log","text":"nothing to list"}')
+    server.append(begun, '{"type":"done"}')
+    server.append(known, '{"type":"start","title":"Renamed"}', '{"type":"log","text":"x"}')
+    ended = {entry["stream"]: entry for entry in told(4)["streams"]}
+    assert (ended[begun]["status"], ended[known]["title"]) == ("done", "Renamed")
+    server.request("DELETE", f"streams/{begun}")
+    assert told(5) == {"type": "listed", "streams": [], "gone": [begun]}
+
+    server.request("POST", f"events/{connection}", json={"list": False})
+    server.request("DELETE", f"streams/{known}")
+    server.request("POST", f"events/{connection}", json={"list": True})
+    again = told(6)
+    assert again["all"] is True
+    assert known not in [entry["stream"] for entry in again["streams"]]
+    reading.close()
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"streams":{"../x":0}}', '{"streams":{"a":"0"}}', '{"stream":{}}'])

@@ -22,7 +22,7 @@ from jupyter_sse.sse import Decoder, Frame
 SECONDS = 10
 
 
-def run(scenario: Callable[[Hub], Awaitable[None]], *, log: MemoryLog | None = None, **options: Any) -> None:
+def run(scenario: Callable[[Hub], Awaitable[object]], *, log: MemoryLog | None = None, **options: Any) -> None:
     async def main() -> None:
         hub = Hub(log or MemoryLog(), **options)
         await hub.log.open()
@@ -233,6 +233,79 @@ def test_a_stream_found_in_the_log_has_the_same_snapshot() -> None:
     run(first, log=log)
     run(second, log=log)
     assert snapshots[0] == snapshots[1]
+
+
+class CountingLog(MemoryLog):
+    """Counts the events that were read, and takes its time as a disk does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    async def read(
+        self, stream: str, after: int, *, limit: int = 1000, max_bytes: int = 1 << 20
+    ) -> list[tuple[int, bytes]]:
+        await asyncio.sleep(0)
+        rows = await super().read(stream, after, limit=limit, max_bytes=max_bytes)
+        self.count += len(rows)
+        return rows
+
+
+@pytest.mark.parametrize("kind", [Log, Delta])
+@pytest.mark.parametrize("ended", [False, True])
+def test_joining_after_restarts_folds_the_state_and_not_the_history(kind: type[Log | Delta], ended: bool) -> None:
+    log = CountingLog()
+
+    async def more(hub: Hub) -> None:  # a server on whose watch nobody looked
+        for _ in range(60):
+            await write(hub, "s", [kind(text="word ") for _ in range(500)])
+
+    async def end(hub: Hub) -> None:
+        await write(hub, "s", [Done()])
+
+    async def join(hub: Hub) -> None:
+        log.count = 0
+        snapshot = await (await hub.channel("s")).snapshot()
+        assert (snapshot.log.count, len(snapshot.text)) == ((90_000, 0) if kind is Log else (0, 450_000))
+        assert snapshot.status == ("done" if ended else "running")
+        read.append(log.count)
+
+    read: list[int] = []
+    run(lambda hub: write(hub, "s", [Start(title="T")]), log=log)
+    for _ in range(3):
+        run(more, log=log)
+    if ended:
+        run(end, log=log)
+    run(join, log=log)
+    assert read[0] < (5_000 if kind is Log else 20_000)  # and a text is as long as its events are many
+
+    log._snapshots.clear()  # killed before any was saved
+    run(join, log=log)
+    run(join, log=log)
+    assert read[1] > 90_000
+    assert read[2] == 0
+
+
+def test_a_reader_that_comes_while_the_state_is_restored_misses_nothing() -> None:
+    log = CountingLog()
+
+    async def first(hub: Hub) -> None:
+        await write(hub, "s", [Start(), *[Delta(text=f"{index} ") for index in range(5000)]])
+
+    async def second(hub: Hub) -> None:
+        channel = await hub.channel("s")
+        joining = [asyncio.ensure_future(channel.snapshot())]
+        for index in range(5000, 5100):
+            await write(hub, "s", [Delta(text=f"{index} ")])
+            joining.append(asyncio.ensure_future(channel.snapshot()))
+        texts = [(await task).text for task in joining]
+        whole = "".join(f"{index} " for index in range(5100))
+        assert texts[-1] == whole
+        assert all(whole.startswith(text) and len(text) >= len("0 ") * 5000 for text in texts)
+
+    run(first, log=log)
+    log._snapshots.clear()
+    run(second, log=log)
 
 
 def test_a_repeated_append_changes_nothing_and_a_gap_is_refused() -> None:

@@ -164,6 +164,34 @@ def test_nobody_else_may_write_a_kernels_stream(server: JupyterServer) -> None:
         one.append(stream, 2, DONE)
 
 
+@contextmanager
+def page(server: JupyterServer, stream: str) -> Iterator[None]:
+    """Shows the stream, as a page does."""
+    with httpx.stream(
+        "POST", f"{server.url}events", json={"streams": {stream: -1}}, headers=server.headers, trust_env=False
+    ) as answer:
+        next(answer.iter_raw())
+        yield
+
+
+def test_a_producer_is_told_once_that_a_page_shows_its_stream(server: JupyterServer) -> None:
+    before, after = new_id(), new_id()
+    with link(server) as one:
+        assert one.append(after, 1, START)["op"] == "ack"
+        url = f"{server.url}streams/{after}/events"
+        with httpx.stream("GET", url, headers=server.headers, trust_env=False) as answer:  # no page, a curl
+            next(answer.iter_raw())
+            assert one.append(after, 2, delta("x"))["op"] == "ack"
+        with page(server, after), page(server, after):
+            assert one.hear() == {"op": "watched", "stream": after}
+        assert one.append(after, 3, DONE)["op"] == "ack"
+
+        with page(server, before):  # faster than the kernel
+            assert one.append(before, 1, START) == {"op": "watched", "stream": before}
+            assert one.hear()["op"] == "ack"
+        assert one.append(before, 2, DONE)["op"] == "ack"
+
+
 def test_a_full_stream_ends_with_the_reason(make_server: Callable[..., JupyterServer]) -> None:
     server = make_server("--SSE.max_stream_bytes=65536")
     stream = new_id()

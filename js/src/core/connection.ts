@@ -265,13 +265,22 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
     this.#look();
   };
 
+  // What connection there was went through a network that has been gone since.
+  #online = (): void => {
+    if (this.#eager) this.#wake?.();
+    this.#connection?.abort();
+  };
+
   #listen(): () => void {
     const watch = setInterval(this.#look, (this.options.heartbeatMs ?? 20_000) / 2);
-    const page = typeof window === "undefined" ? [] : ([[window, "online"], [window, "pageshow"], [document, "visibilitychange"]] as const);
-    for (const [target, name] of page) target.addEventListener(name, this.#return);
+    const page =
+      typeof window === "undefined"
+        ? []
+        : ([[window, "online", this.#online], [window, "pageshow", this.#return], [document, "visibilitychange", this.#return]] as const);
+    for (const [target, name, listener] of page) target.addEventListener(name, listener);
     return () => {
       clearInterval(watch);
-      for (const [target, name] of page) target.removeEventListener(name, this.#return);
+      for (const [target, name, listener] of page) target.removeEventListener(name, listener);
     };
   }
 }

@@ -16,6 +16,7 @@ export interface HelloEvent {
   v: number;
   model?: string;
   connection?: string;
+  notice?: string;
 }
 
 /** The producer began. `total` is in `unit`s. */
@@ -145,10 +146,11 @@ export interface ResetEvent {
   seq: number;
 }
 
-/** Heartbeat. */
+/** Heartbeat, and what those who watch should know of the server now. */
 export interface PingEvent {
   type: "ping";
   ts: number;
+  notice?: string;
 }
 
 /** An event of a type this version does not know: passed on, ignored by views. */

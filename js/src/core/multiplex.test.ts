@@ -206,6 +206,65 @@ test("copies of this module on one page share a server's connection", () => {
   expect((globalThis as Record<symbol, unknown>)[Symbol.for("jupyter-sse")]).toBeDefined();
 });
 
+test("the list is told while somebody watches it, newest first, over the same connection", async () => {
+  let changes = 0;
+  const entry = (stream: string, created: number, status = "running"): object => ({ stream, created, status });
+  const listed = (): unknown[] => page.listing.entries.map(({ stream, status }) => [stream, status]);
+  const leave = page.listing.subscribe(() => (changes += 1));
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: -1 }, list: true } }]);
+  server.send("listed", { all: true, streams: [entry("s1", 1), entry("s2", 2)] });
+  await settle();
+  expect([listed(), page.listing.state]).toEqual([[["s2", "running"], ["s1", "running"]], "open"]);
+  server.send("listed", { streams: [entry("s1", 1, "done"), entry("s3", 3)], gone: ["s2"] });
+  await settle();
+  expect([listed(), changes > 1]).toEqual([[["s3", "running"], ["s1", "done"]], true]);
+
+  server.cut();
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(server.requests.at(-1)?.body).toMatchObject({ list: true });
+  server.send("listed", { all: true, streams: [] });
+  await settle();
+  expect(listed()).toEqual([]);
+
+  leave();
+  await settle();
+  expect(server.requests.at(-1)).toEqual({ path: "events/c2", body: { add: {}, remove: [], list: false } });
+  page.listing.subscribe(() => undefined);
+  await settle();
+  expect(server.requests.at(-1)?.body).toEqual({ add: {}, remove: [], list: true });
+});
+
+test("the list alone keeps a connection open, and is not asked for again where it was refused", async () => {
+  server.status = 404;
+  const leave = page.listing.subscribe(() => undefined);
+  await settle();
+  expect([page.listing.state, page.listing.problem?.code]).toEqual(["failed", "no"]);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(server.requests.length).toBe(1);
+  server.status = 200;
+  page.listing.retry();
+  await settle();
+  server.send("listed", { all: true, streams: [] });
+  await vi.advanceTimersByTimeAsync(5000);
+  expect([page.listing.state, server.connections]).toEqual(["open", 1]);
+  leave();
+  await vi.advanceTimersByTimeAsync(2000);
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  expect(server.connections).toBe(2);
+});
+
+test.each([[204, true], [404, true], [410, true], [403, false]])("forgetting: %i", async (status, done) => {
+  server.status = status;
+  vi.stubGlobal("fetch", (url: string, { method }: RequestInit) => {
+    expect([method, url]).toEqual(["DELETE", "http://s/jupyter-sse/streams/a"]);
+    return Promise.resolve(new Response(null, { status }));
+  });
+  expect(await page.forget("a")).toBe(done);
+});
+
 // A browser with several pages: the third one is left without a place for an event stream.
 
 function pages(count: number): Multiplex[] {

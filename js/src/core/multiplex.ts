@@ -1,8 +1,9 @@
 // All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
 
 import { SSEConsumer, type AnyEvent, type ConnectionState, type Problem } from "./consumer";
-import type { HelloEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import type { HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
 import { TERMINAL_TYPES } from "./events";
+import { Listing, type ListedEvent } from "./listing";
 import { takeSlot } from "./slots";
 import { NO_WEBSOCKET, SocketConsumer } from "./socket";
 import { StreamStore, type CancelAnswer, type StreamSource } from "./source";
@@ -24,7 +25,7 @@ export function isElsewhere(source: StreamSource): boolean {
 
 const GATHER_MS = 5; // streams that appear together are asked for together
 const IDLE_MS = 1000; // how long the connection stays open when nobody watches
-const POST_MS = 15_000; // how long an answer to a POST is waited for
+const ANSWER_MS = 15_000; // how long an answer to a request is waited for
 
 /** The page's connection to a server; every copy of this module on the page shares it. */
 export function multiplexOf(config: ServerConfig): Multiplex {
@@ -61,13 +62,16 @@ class ServerStore extends StreamStore {
 
 export class Multiplex {
   readonly config: ServerConfig;
+  readonly listing = new Listing((on) => this.#list(on));
   #stores = new Map<string, ServerStore>();
   #following = new Map<string, ServerStore>();
   #consumer: SSEConsumer | SocketConsumer | null = null;
   #connection: string | null = null; // its id, once it has been greeted
   #sockets = typeof WebSocket !== "undefined"; // until it turns out that they do not get through
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
+  #listed = false; // and whether it tells us the list
   #gather: ReturnType<typeof setTimeout> | undefined;
+  #notice: string | null = null; // what all who watch should know of the server
   #settling = Promise.resolve(); // one change at a time: an `add` must not overtake the `remove` before it
 
   constructor(config: ServerConfig) {
@@ -77,6 +81,7 @@ export class Multiplex {
   source(stream: string): StreamStore {
     let store = this.#stores.get(stream);
     if (!store) this.#stores.set(stream, (store = new ServerStore(stream, this)));
+    store.setNotice(this.#notice);
     return store;
   }
 
@@ -103,17 +108,34 @@ export class Multiplex {
     }
   }
 
+  /** Have the server forget a stream; false if it could not be done. */
+  async forget(stream: string): Promise<boolean> {
+    return this.#request("DELETE", `streams/${stream}`).then(
+      ({ ok, status }) => ok || status === 404 || status === 410,
+      () => false,
+    );
+  }
+
+  #list(on: boolean): void {
+    if (on && this.listing.state === "failed") this.listing.setState("connecting");
+    this.#settleSoon();
+  }
+
+  get #isWanted(): boolean {
+    return this.#following.size > 0 || (this.listing.isWatched && this.listing.state !== "failed");
+  }
+
   #settleSoon(): void {
     clearTimeout(this.#gather);
     this.#gather = setTimeout(
       () => (this.#settling = this.#settling.then(() => this.#settle())),
-      this.#following.size ? GATHER_MS : IDLE_MS,
+      this.#isWanted ? GATHER_MS : IDLE_MS,
     );
   }
 
   /** Bring what the server sends in line with what is followed. */
   async #settle(): Promise<void> {
-    if (!this.#following.size) {
+    if (!this.#isWanted) {
       this.#close();
       return;
     }
@@ -127,10 +149,11 @@ export class Multiplex {
     const add: Record<string, number> = {};
     for (const [stream, store] of this.#following) if (!this.#asked.has(stream)) add[stream] = store.after;
     const remove = [...this.#asked].filter((stream) => !this.#following.has(stream));
-    if (!Object.keys(add).length && !remove.length) return;
+    const list = this.listing.isWatched === this.#listed ? {} : { list: (this.#listed = this.listing.isWatched) };
+    if (!Object.keys(add).length && !remove.length && list.list === undefined) return;
     for (const stream of Object.keys(add)) this.#asked.add(stream);
     for (const stream of remove) this.#asked.delete(stream);
-    const change = { add, remove };
+    const change = { add, remove, ...list };
     const taken =
       consumer instanceof SocketConsumer
         ? consumer.send(JSON.stringify(change))
@@ -152,8 +175,10 @@ export class Multiplex {
       body: () => {
         this.#connection = null;
         this.#asked = new Set(this.#following.keys());
+        this.#listed = this.listing.isWatched;
         return JSON.stringify({
           streams: Object.fromEntries([...this.#following].map(([stream, store]) => [stream, store.after])),
+          ...(this.#listed ? { list: true } : {}),
         });
       },
       onHello: (hello: HelloEvent) => {
@@ -164,7 +189,7 @@ export class Multiplex {
       onState: (state: ConnectionState) => {
         if (state === "closed") return;
         if (state === "reconnecting") this.#connection = null;
-        for (const store of this.#following.values()) store.setState(state);
+        for (const store of [...this.#following.values(), this.listing]) store.setState(state);
       },
       onError: (problem: Problem) => {
         if (problem.code === NO_WEBSOCKET) this.#sockets = false;
@@ -182,7 +207,7 @@ export class Multiplex {
       if (this.#consumer !== consumer) return;
       this.#consumer = null;
       this.#connection = null;
-      if (this.#following.size) this.#settleSoon();
+      if (this.#isWanted) this.#settleSoon();
     });
   }
 
@@ -195,12 +220,17 @@ export class Multiplex {
   }
 
   #failed(problem: Problem): void {
-    const stores = [...this.#following.values()];
+    const stores = [...this.#following.values(), this.listing];
     this.#following.clear();
     for (const store of stores) store.setState("failed", problem);
   }
 
   #take(event: AnyEvent, id: string): void {
+    if (event.type === "hello" || event.type === "ping") this.#noted((event as PingEvent).notice ?? null);
+    if (event.type === "listed" && !id) {
+      this.listing.take(event as unknown as ListedEvent);
+      return;
+    }
     const colon = id.lastIndexOf(":");
     if (colon < 0) return;
     const store = this.#following.get(id.slice(0, colon));
@@ -224,6 +254,11 @@ export class Multiplex {
     }
   }
 
+  #noted(notice: string | null): void {
+    this.#notice = notice;
+    for (const store of this.#stores.values()) store.setNotice(notice);
+  }
+
   /** A WebSocket has no headers, only the cookie, which a page of another host does not have. */
   #query(): string {
     const { token, baseUrl } = this.config;
@@ -240,12 +275,16 @@ export class Multiplex {
   }
 
   #post(path: string, body: unknown = {}): Promise<Response> {
+    return this.#request("POST", path, JSON.stringify(body));
+  }
+
+  #request(method: string, path: string, body: string | null = null): Promise<Response> {
     return fetch(`${this.config.baseUrl}jupyter-sse/${path}`, {
-      method: "POST",
+      method,
       headers: this.#headers(),
       credentials: "same-origin",
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(POST_MS),
+      body,
+      signal: AbortSignal.timeout(ANSWER_MS),
     });
   }
 }

@@ -18,6 +18,8 @@ export interface StreamSource {
   readonly snapshot: Snapshot;
   readonly state: SourceState;
   readonly problem: Problem | null;
+  /** What those who watch should know of the server. */
+  readonly notice: string | null;
   /** Called after every change, at most once a task. Returns how to stop it. */
   subscribe(listener: () => void): () => void;
   cancel(): Promise<CancelAnswer>;
@@ -30,6 +32,7 @@ export class EndedSource implements StreamSource {
   readonly stream: string;
   readonly state = "open";
   readonly problem = null;
+  readonly notice = null;
 
   constructor(readonly snapshot: Snapshot) {
     this.stream = snapshot.stream;
@@ -78,6 +81,10 @@ export class ExchangeableSource implements StreamSource {
     return this.#source.problem;
   }
 
+  get notice(): string | null {
+    return this.#source.notice;
+  }
+
   subscribe(listener: () => void): () => void {
     this.#listeners.set(listener, this.#source.subscribe(listener));
     return () => {
@@ -102,6 +109,7 @@ export abstract class StreamStore implements StreamSource {
   readonly stream: string;
   state: SourceState = "connecting";
   problem: Problem | null = null;
+  notice: string | null = null;
   #snapshot: Snapshot;
   #pending: NumberedEvent[] = [];
   #listeners = new Set<() => void>();
@@ -152,6 +160,12 @@ export abstract class StreamStore implements StreamSource {
     if (state === this.state && problem === this.problem) return;
     this.state = state;
     this.problem = problem;
+    this.#changed();
+  }
+
+  setNotice(notice: string | null): void {
+    if (notice === this.notice) return;
+    this.notice = notice;
     this.#changed();
   }
 

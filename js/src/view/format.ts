@@ -1,11 +1,19 @@
 // Figures as people read them.
 
+import type { ProgressEvent } from "../core/events";
+
 /** 75 -> "1:15", 3675 -> "1:01:15". */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.floor(seconds));
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   if (!parts[0]) parts.shift();
   return parts.map((part, index) => (index ? String(part).padStart(2, "0") : String(part))).join(":");
+}
+
+/** How much of a bar is full, 0 to 100; null where nobody knows. */
+export function percent({ n, total, pct }: ProgressEvent): number | null {
+  const value = pct ?? (total ? (100 * n) / total : NaN);
+  return Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
 }
 
 /** At most three or so significant figures, thousands grouped. */

@@ -8,9 +8,20 @@ export class Log {
   #earlier = h("div", { class: "jsse-log-earlier" });
   #lines = h("div", { class: "jsse-log-lines", dir: "ltr", tabindex: 0, role: "log", "aria-live": "off", "aria-label": "Output" });
   #shown = 0;
+  // A page may lay a view out long after it was filled, and only then can it be scrolled.
+  #laidOut = new ResizeObserver(() => {
+    if (!this.#lines.clientHeight) return;
+    this.#lines.scrollTop = this.#lines.scrollHeight;
+    this.#laidOut.disconnect();
+  });
 
   constructor() {
     this.element.append(this.#earlier, this.#lines);
+    this.#laidOut.observe(this.#lines);
+  }
+
+  dispose(): void {
+    this.#laidOut.disconnect();
   }
 
   update({ log }: Snapshot): void {

@@ -39,10 +39,11 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
   const root = h("div", { class: "jsse", "data-sse-stream": source.stream });
   const header = new Header(source);
   const outcome = new Outcome(() => source.retry());
+  const notice = h("div", { class: "jsse-notice", role: "status", dir: "auto" });
   const said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "jsse-body" });
   const parts: (Part | null)[] = PARTS.map(() => null);
-  root.append(h("style", {}, styles), header.element, body, outcome.element, said);
+  root.append(h("style", {}, styles), header.element, notice, body, outcome.element, said);
   el.append(root);
 
   let announced = "";
@@ -67,6 +68,8 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
     const connecting = state === "connecting" && !snapshot.seq;
     setAttribute(root, "data-connecting", connecting);
     header.update(snapshot, connecting ? "connecting" : status, Date.now() / 1000);
+    // Once it has ended, it is in the notebook.
+    setText(notice, status === "running" ? (source.notice ?? "") : "");
     PARTS.forEach(([needed, make], index) => {
       let part = parts[index];
       if (!part && needed(snapshot)) {

@@ -2,7 +2,7 @@
 
 import type { ProgressEvent, Snapshot } from "../core/events";
 import { h, setAttribute, setText } from "./dom";
-import { count, duration, rate } from "./format";
+import { count, duration, percent, rate } from "./format";
 
 class Bar {
   readonly element: HTMLElement;
@@ -18,8 +18,7 @@ class Bar {
   update(bar: ProgressEvent, depth: number, snapshot: Snapshot): void {
     const running = snapshot.status === "running";
     const unit = bar.unit ?? "it";
-    const pct = bar.pct ?? (bar.total ? (100 * bar.n) / bar.total : NaN);
-    const shown = Number.isFinite(pct) ? Math.min(100, Math.max(0, pct)) : null;
+    const shown = percent(bar);
     const complete = bar.total !== undefined ? bar.n >= bar.total : shown === null ? snapshot.status === "done" : shown === 100;
     const label = bar.message ?? (bar.bar === "main" ? "" : bar.bar);
     setText(this.#label, label);

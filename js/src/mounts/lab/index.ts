@@ -1,88 +1,24 @@
-// The JupyterLab extension: shows outputs with a stream, with no need of the kernel. Wiring only.
+// The JupyterLab extension. Wiring only.
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { Notification as LabNotification } from "@jupyterlab/apputils";
 import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
-import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
-import { Widget } from "@lumino/widgets";
-import { isElsewhere, multiplexOf } from "../../core/multiplex";
-import { MIME, StreamOutput } from "./output";
+import { IRunningSessionManagers } from "@jupyterlab/running";
+import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import type { Entry } from "../../core/listing";
+import { multiplexOf, type Multiplex } from "../../core/multiplex";
+import { duration } from "../../view/format";
+import { keep, show } from "./notebooks";
+import { Notifications } from "./notifications";
+import { MIME } from "./output";
+import { StreamRenderer } from "./renderer";
+import { RunningStreams } from "./running";
 
-const WIDGET = "application/vnd.jupyter.widget-view+json";
 const RANK = -20; // before the widget's view of the same output
 
-class StreamRenderer extends Widget implements IRenderMime.IRenderer {
-  #app: JupyterFrontEnd;
-  #output: StreamOutput;
-  #widget: IRenderMime.IRenderer | null = null;
-  #text = document.createElement("pre");
-  #stop: () => void = () => undefined;
-
-  constructor(app: JupyterFrontEnd) {
-    super();
-    this.#app = app;
-    const { baseUrl, token } = app.serviceManager.serverSettings;
-    this.#output = new StreamOutput(this.node, (stream) => multiplexOf({ baseUrl, token }).source(stream));
-  }
-
-  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
-    this.#stop();
-    if ((model.metadata[MIME] as { transport?: string } | undefined)?.transport === "comm") {
-      if (!(await this.#showWidget(model))) this.#showText(model);
-      return;
-    }
-    this.#clear();
-    const source = this.#output.show(model.data[MIME]);
-    if (!source) {
-      this.#showText(model);
-      return;
-    }
-    this.#stop = source.subscribe(() => {
-      if (isElsewhere(source)) void this.#showWidget(model);
-    });
-  }
-
-  override dispose(): void {
-    this.#stop();
-    this.#output.dispose();
-    this.#clear();
-    super.dispose();
-  }
-
-  /** The kernel's own channel, where it has a widget for us and the server does not have the stream. */
-  async #showWidget(model: IRenderMime.IMimeModel): Promise<boolean> {
-    if (!model.trusted || !(WIDGET in model.data) || this.isDisposed) return false;
-    if (this.#widget) return true;
-    for (const { content } of this.#app.shell.widgets("main") as Iterable<{ content?: Partial<Rendering> }>) {
-      if (!content?.node?.contains(this.node) || !content.rendermime?.getFactory(WIDGET)) continue;
-      this.#stop();
-      this.#output.dispose();
-      this.#clear();
-      this.#widget = content.rendermime.createRenderer(WIDGET);
-      Widget.attach(this.#widget, this.node);
-      await this.#widget.renderModel(model);
-      return true;
-    }
-    return false;
-  }
-
-  #showText(model: IRenderMime.IMimeModel): void {
-    this.#clear();
-    this.#text.textContent = String(model.data["text/plain"] ?? "");
-    this.node.append(this.#text);
-  }
-
-  /** Take away what stands in for the stream's own view. */
-  #clear(): void {
-    this.#text.remove();
-    this.#widget?.dispose();
-    this.#widget = null;
-  }
-}
-
-/** A notebook or console: its registry knows its widgets. */
-interface Rendering {
-  node: HTMLElement;
-  rendermime: IRenderMimeRegistry;
+function multiplexFor(app: JupyterFrontEnd): Multiplex {
+  const { baseUrl, token } = app.serviceManager.serverSettings;
+  return multiplexOf({ baseUrl, token });
 }
 
 const outputs: JupyterFrontEndPlugin<void> = {
@@ -98,4 +34,86 @@ const outputs: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [outputs];
+const restorer: JupyterFrontEndPlugin<void> = {
+  id: "jupyter-sse:restorer",
+  description: "Puts back outputs with streams that a reload took.",
+  autoStart: true,
+  activate: (app: JupyterFrontEnd) => {
+    app.docRegistry.addWidgetExtension("Notebook", {
+      createNew: (_, context) => {
+        context.ready
+          .then(() => keep(app, context))
+          .catch((error) => console.warn("jupyter-sse: nothing restored", error));
+      },
+    });
+  },
+};
+
+/** Apply the settings of a plugin, now and whenever they change. */
+async function configure(registry: ISettingRegistry | null, id: string, apply: (values: Record<string, unknown>) => void): Promise<void> {
+  const settings = await registry?.load(id);
+  if (!settings) return;
+  const changed = (): void => apply(settings.composite as Record<string, unknown>);
+  settings.changed.connect(changed);
+  changed();
+}
+
+const running: JupyterFrontEndPlugin<void> = {
+  id: "jupyter-sse:running",
+  description: "Lists streams in the panel of what runs.",
+  autoStart: true,
+  requires: [IRunningSessionManagers],
+  optional: [ISettingRegistry],
+  activate: async (app: JupyterFrontEnd, managers: IRunningSessionManagers, registry: ISettingRegistry | null) => {
+    const streams = new RunningStreams(multiplexFor(app), {
+      open: (entry) => void show(app, entry),
+      isVisible: () => [...document.querySelectorAll(".jp-RunningSessions")].some((panel) => panel.checkVisibility()),
+      onError: (message) => LabNotification.error(message, { autoClose: 5000 }),
+    });
+    managers.add(streams);
+    await configure(registry, running.id, ({ ended }) => {
+      streams.ended = ended as number;
+      streams.refreshRunning();
+    });
+  },
+};
+
+const notifications: JupyterFrontEndPlugin<void> = {
+  id: "jupyter-sse:notifications",
+  description: "Tells when a stream ends while the tab is hidden.",
+  autoStart: true,
+  optional: [ISettingRegistry],
+  activate: async (app: JupyterFrontEnd, registry: ISettingRegistry | null) => {
+    const notifier = new Notifications(multiplexFor(app).listing, {
+      isHidden: () => document.hidden,
+      notify: (entry) => notify(app, entry),
+    });
+    await configure(registry, notifications.id, ({ enabled, afterSeconds }) => {
+      notifier.enabled = enabled as boolean;
+      notifier.afterSeconds = afterSeconds as number;
+    });
+  },
+};
+
+const ENDS = { done: ["success", "is done"], error: ["error", "has failed"], cancelled: ["warning", "was cancelled"] } as const;
+
+/** In the page, for when it is seen again; and by the desktop, where the browser may. */
+function notify(app: JupyterFrontEnd, entry: Entry): void {
+  const [type, how] = ENDS[entry.status as keyof typeof ENDS] ?? ENDS.done;
+  const message = `${entry.title || "A stream"} ${how} after ${duration(entry.updated - entry.created)}.`;
+  const desktop = "Notification" in window ? Notification : null;
+  const actions = [{ label: "Show", callback: () => void show(app, entry) }];
+  if (desktop?.permission === "default") {
+    const label = "Tell Me on the Desktop";
+    actions.push({ label, callback: () => void desktop.requestPermission() });
+  }
+  LabNotification.emit(message, type, { autoClose: false, actions });
+  if (desktop?.permission !== "granted") return;
+  const told = new desktop(message, { tag: `jupyter-sse:${entry.stream}` }); // one, however many tabs are open
+  told.onclick = () => {
+    window.focus();
+    void show(app, entry);
+  };
+}
+
+export default [outputs, restorer, running, notifications];

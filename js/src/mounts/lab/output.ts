@@ -50,7 +50,7 @@ export class StreamOutput {
 }
 
 /** A document may have been written by anybody. */
-function isBundle(data: unknown): data is Bundle {
+export function isBundle(data: unknown): data is Bundle {
   const { stream, snapshot } = (data ?? {}) as Partial<Bundle>;
   if (typeof stream !== "string" || !/^[\w-]{1,64}$/.test(stream)) return false;
   return snapshot === undefined || (typeof snapshot === "object" && snapshot !== null && snapshot.stream === stream);

@@ -1,25 +1,39 @@
-"""A snapshot as Markdown and as plain text: what a saved notebook, GitHub, nbconvert and a terminal show. Pure."""
+"""A snapshot as a notebook's output: what a saved notebook, GitHub, nbconvert and a terminal show. Pure."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from ..events import Log, Preview, Progress, Step
-    from ..state import Snapshot
+from .events import Event, Reset, encode
 
-__all__ = ["bar_text", "bounded", "headline", "to_markdown", "to_text"]
+if TYPE_CHECKING:
+    from .events import Log, Preview, Progress, Step
+    from .state import Snapshot
+
+__all__ = ["MIME", "bar_text", "bounded", "headline", "mimebundle", "to_markdown", "to_text"]
+
+MIME = "application/vnd.jupyter-sse.v1+json"
+
+E = TypeVar("E", bound=Event)
+S = TypeVar("S", bound=msgspec.Struct)
 
 TEXT = 512 << 10
+PLAIN_TEXT = 64 << 10
 REASONING = 64 << 10
 LINE = 2000
-PREVIEW_BYTES = 4 << 20
 VALUE = 64 << 10
-"""Bounds of a saved output: characters of the answer, of the thinking, of a line; bytes of previews and of a result."""
-SHOWN_LINES = 200
+"""Bounds of a saved output, in characters: an answer, the same in plain text, the thinking, any short text, a value."""
+DEPTH = 20
+"""Lists in lists of a value: a notebook indents each of its lines by it, and readers of deeper ones fail."""
+PREVIEWS_ROOM = 4 << 20
+LOG_ROOM = 512 << 10
+ROOM = 128 << 10
+"""Bytes of JSON for the newest previews and log lines; for the newest steps, for bars, for tool calls."""
+OPEN_LINES = 40
+"""Log lines that Markdown does not fold away: where it is shown, they do not scroll in a box of their own."""
 BAR = 10
 
 _STATUS = {"running": "running", "done": "done", "error": "failed", "cancelled": "cancelled"}
@@ -31,50 +45,64 @@ _TAG = re.compile(r"<(?!https?://[^\s<>`]*>)(?=[A-Za-z/!?])")
 _CODE_OR_TAG = re.compile(r"(?<!`)(`+)(?!`)[^`|\[\]$]+(?<!`)\1(?!`)|" + _TAG.pattern)
 
 
+def mimebundle(snapshot: Snapshot) -> dict[str, Any]:
+    """The data of an output: that of a stream that has ended needs neither this package nor a server."""
+    state = bounded(snapshot)
+    shown: dict[str, Any] = {"stream": snapshot.stream, "v": 1}
+    if state.status != "running":
+        reset = Reset(reason="final", snapshot=state, seq=state.seq)
+        shown["snapshot"] = msgspec.json.decode(encode(reset))["snapshot"]
+    plain = msgspec.structs.replace(state, text=_cut(snapshot.text, PLAIN_TEXT))
+    return {MIME: shown, "text/markdown": to_markdown(state), "text/plain": to_text(plain)}
+
+
 def bounded(snapshot: Snapshot) -> Snapshot:
     """The same state in a size that a notebook can hold, and with text that UTF-8 can."""
-    changes: dict[str, Any] = {
-        "title": _clean(snapshot.title),
-        "text": _cut(snapshot.text, TEXT),
-        "reasoning": _cut(snapshot.reasoning, REASONING),
-        "log": msgspec.structs.replace(
-            snapshot.log,
-            lines=[
-                msgspec.structs.replace(line, text=_cut(line.text, LINE)) for line in snapshot.log.lines[-SHOWN_LINES:]
-            ],
-        ),
-        "steps": [msgspec.structs.replace(step, message=_cut(step.message, LINE)) for step in snapshot.steps],
-        "previews": _newest(snapshot.previews),
-        "tools": [
-            msgspec.structs.replace(tool, args=_small(tool.args), result=_small(tool.result)) for tool in snapshot.tools
-        ],
-        "result": _small(snapshot.result),
-    }
-    if snapshot.error is not None:
-        changes["error"] = msgspec.structs.replace(snapshot.error, message=_cut(snapshot.error.message, LINE))
-    return msgspec.structs.replace(snapshot, **changes)
+    tools = [
+        msgspec.structs.replace(tool, args=_small(tool.args), result=_small(tool.result)) for tool in snapshot.tools
+    ]
+    return msgspec.structs.replace(
+        _short(snapshot, "text", "reasoning", "result"),
+        text=_cut(snapshot.text, TEXT),
+        reasoning=_cut(snapshot.reasoning, REASONING),
+        log=msgspec.structs.replace(snapshot.log, lines=_newest(snapshot.log.lines, LOG_ROOM)),
+        steps=_newest(snapshot.steps, ROOM),
+        bars=_newest(snapshot.bars, ROOM),
+        previews=_newest(snapshot.previews, PREVIEWS_ROOM, "data", "url"),
+        tools=_newest(tools, ROOM, "args", "result"),
+        result=_small(snapshot.result),
+        error=None if snapshot.error is None else _short(snapshot.error),
+        origin=None if snapshot.origin is None else _short(snapshot.origin),
+    )
 
 
-def _clean(text: str | None) -> str | None:
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _cut(text: str, limit: int) -> str:
     if len(text) > limit:
         text = f"{text[:limit]}\n… ({len(text) - limit} more characters)"
-    return _clean(text) or ""
+    return _clean(text)
 
 
-def _newest(previews: list[Preview]) -> list[Preview]:
-    kept: list[Preview] = []
-    room = PREVIEW_BYTES
-    for preview in reversed(previews):
-        room -= len(preview.data or "")
-        if room >= 0:
-            kept.insert(0, preview)
-    return kept
+def _short(struct: S, *others: str) -> S:
+    """The same with short texts, but for these fields."""
+    fields = {name: getattr(struct, name) for name in struct.__struct_fields__ if name not in others}
+    texts = {name: _cut(value, LINE) for name, value in fields.items() if isinstance(value, str)}
+    return msgspec.structs.replace(struct, **texts)
+
+
+def _newest(events: list[E], room: int, *others: str) -> list[E]:
+    """The last ones, as many as there is room for; texts other than these fields are short."""
+    kept: list[E] = []
+    for event in reversed(events):
+        event = _short(event, *others)
+        room -= len(encode(event))
+        if room < 0:
+            break
+        kept.append(event)
+    return kept[::-1]
 
 
 def _small(value: Any) -> Any:
@@ -83,7 +111,14 @@ def _small(value: Any) -> Any:
     if isinstance(value, str):
         return _cut(value, VALUE)
     size = len(msgspec.json.encode(value, enc_hook=repr))
-    return value if size <= VALUE else f"(left out: {size} bytes)"
+    if size > VALUE:
+        return f"(left out: {size} bytes)"
+    return "(left out: nested too deeply)" if _is_deep(value, DEPTH) else value
+
+
+def _is_deep(value: Any, left: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return left == 0 or any(_is_deep(item, left - 1) for item in inner)
 
 
 def headline(snapshot: Snapshot) -> str:
@@ -157,7 +192,7 @@ def _bars(snapshot: Snapshot) -> list[str]:
             show(bar, 0)
     for bar in snapshot.bars:  # parents in a ring
         show(bar, 0)
-    return [_clean(line) or "" for line in lines]
+    return [_clean(line) for line in lines]
 
 
 def _step(step: Step) -> str:
@@ -170,7 +205,10 @@ def _log(lines: list[Log], count: int) -> list[str]:
 
 
 def _result(value: Any) -> str | None:
-    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if value is None or isinstance(value, str):
+        return value
+    raw = msgspec.json.encode(value, enc_hook=repr)
+    return _cut(msgspec.json.format(raw, indent=2 if len(raw) < LINE else 0).decode(), VALUE)
 
 
 def to_text(snapshot: Snapshot) -> str:
@@ -199,10 +237,16 @@ def to_markdown(snapshot: Snapshot) -> str:
     parts = [f"{title}*{_escaped(headline(snapshot))}*"]
     if snapshot.text:
         parts.append(_body(snapshot.text))
-    bars, steps = _bars(snapshot), [_step(step) for step in snapshot.steps]
-    for lines in (bars, steps, _log(snapshot.log.lines, snapshot.log.count)):
+    log = _log(snapshot.log.lines, snapshot.log.count)
+    folded, log = (log[:-OPEN_LINES], log[-OPEN_LINES:]) if len(log) > 2 * OPEN_LINES else ([], log)
+    for lines in (_bars(snapshot), [_step(step) for step in snapshot.steps]):
         if lines:
             parts.append(_fenced("\n".join(lines)))
+    if folded:
+        summary = f"{snapshot.log.count - OPEN_LINES} earlier lines"
+        parts += [f"<details><summary>{summary}</summary>", _fenced("\n".join(folded)), "</details>"]
+    if log:
+        parts.append(_fenced("\n".join(log)))
     parts += [_picture(preview) for preview in snapshot.previews]
     result = _result(snapshot.result)
     if result is not None:
@@ -232,7 +276,8 @@ def _escaped(text: str) -> str:
 def _fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
+    # Without a language: nbconvert's style for highlighted blocks in outputs has no fixed width.
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _body(text: str) -> str:

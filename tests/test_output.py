@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 
 import msgspec
 import nbformat
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nbconvert import HTMLExporter, MarkdownExporter
 
-from jupyter_sse.events import Error, Log, Preview, Progress, Step, Usage
-from jupyter_sse.kernel import markdown
-from jupyter_sse.kernel.display import MIME, final_bundle
-from jupyter_sse.kernel.markdown import bar_text, bounded, headline, to_markdown, to_text
+from jupyter_sse import output
+from jupyter_sse.events import Error, Log, Preview, Progress, Step, Tool, Usage
+from jupyter_sse.output import MIME, bar_text, bounded, headline, mimebundle, to_markdown, to_text
 from jupyter_sse.state import LogTail, Snapshot
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nnot really").decode()
@@ -62,7 +65,7 @@ class Tags(HTMLParser):
 
 
 def notebook(snapshot: Snapshot) -> Any:
-    output = nbformat.v4.new_output("display_data", data=final_bundle(snapshot))
+    output = nbformat.v4.new_output("display_data", data=mimebundle(snapshot))
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
 
 
@@ -96,9 +99,9 @@ def test_markdown_has_it_all() -> None:
         [
             "**Train \\*it\\*** · *done · 12.3 s · 3 \\+ 4 tokens*",
             "# Answer\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1 < 2\n```\n",
-            "```text\n████████░░ 80 % · 40/50 · 12.3 it/s\n  Batch: 7 · loss 0.5\n```",
-            "```text\n[1/2] Reading\n[2/2] Writing\n```",
-            "````text\n… (298 lines before)\nline with ``` in it\nlast\n````",
+            "```\n████████░░ 80 % · 40/50 · 12.3 it/s\n  Batch: 7 · loss 0.5\n```",
+            "```\n[1/2] Reading\n[2/2] Writing\n```",
+            "````\n… (298 lines before)\nline with ``` in it\nlast\n````",
             f"![a plot\\]](<data:image/png;base64,{PNG}>)",
             "![picture](<https://x.test/a.png>)",
             "Result: <https://x.test/result>",
@@ -160,7 +163,7 @@ def test_html_in_an_answer_is_text_for_nbconvert(attack: str) -> None:
     ],
 )
 def test_ordinary_markdown_is_left_alone(text: str) -> None:
-    assert markdown._body(text) == text
+    assert output._body(text) == text
 
 
 def test_a_code_block_that_was_cut_is_closed() -> None:
@@ -213,24 +216,121 @@ def test_a_cancelled_bar_stays_where_it_was() -> None:
 
 def test_an_error_and_a_result_of_several_lines() -> None:
     text = to_markdown(Snapshot(status="error", error=Error(message="ValueError: a*b\n```"), result="x\ny"))
-    assert "**Result:**\n\n```text\nx\ny\n```" in text
-    assert "**Error:**\n\n````text\nValueError: a*b\n```\n````" in text
+    assert "**Result:**\n\n```\nx\ny\n```" in text
+    assert "**Error:**\n\n````\nValueError: a*b\n```\n````" in text
 
 
-def test_a_saved_output_is_bounded() -> None:
-    big = Snapshot(
-        stream="s",
-        text="x" * 5_000_000,
-        reasoning="y" * 1_000_000,
-        log=LogTail(lines=[Log(text="z" * 100_000)] * 200, count=200),
-        previews=[Preview(mime="image/png", data="A" * 1_000_000)] * 20,
-        result={"rows": list(range(100_000))},
-        error=Error(message="e" * 100_000),
+def test_a_long_log_is_folded_but_for_its_end() -> None:
+    lines = [Log(text=f"{index} </details><script>alert(1)</script> ```") for index in range(9_800, 10_000)]
+    snapshot = Snapshot(stream="s", status="done", log=LogTail(lines=lines, count=10_000), result="r")
+    head, folded, tail = re.split("<details>|(?<=````\n\n)</details>", to_markdown(snapshot))
+    assert "9800" not in head
+    assert folded.startswith("<summary>9960 earlier lines</summary>\n\n````\n… (9800 lines before)\n9800 ")
+    assert folded.rstrip("`\n").splitlines()[-1].startswith("9959 ")
+    assert tail.startswith("\n\n````\n9960 ")
+    assert tail.endswith("\n````\n\n**Result:** r")
+    html, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook(snapshot))
+    parser = Tags()
+    parser.feed(html)
+    assert "script" not in parser.found
+    assert parser.found.count("details") == 1
+
+
+def test_a_result_that_is_no_text_is_shown_as_json() -> None:
+    assert to_markdown(Snapshot(status="done", result={"loss": 0.5})).endswith(
+        '**Result:**\n\n```\n{\n  "loss": 0.5\n}\n```'
     )
-    bundle = final_bundle(big)
-    assert len(msgspec.json.encode(bundle)) < 12 << 20
-    assert "more characters)" in bundle["text/markdown"]
-    assert bundle[MIME]["snapshot"]["result"].startswith("(left out:")
+    assert to_text(Snapshot(status="done", result=True)).endswith("\nResult: true")
+    assert "Result" not in to_text(Snapshot(status="done"))
+    nested = json.loads("[" * 500 + "]" * 500)
+    assert mimebundle(Snapshot(status="done", result=nested))["text/plain"].endswith("(left out: nested too deeply)")
+
+
+MOST = 20 << 20
+"""Bytes of one saved output, as README has it."""
+
+large = st.builds(str.__mul__, st.text(min_size=1, max_size=4), st.sampled_from([1, 100, 3_000, 300_000]))
+whole = st.integers(0, 1 << 53)
+values = st.one_of(
+    st.none(), st.booleans(), whole, large, st.lists(large, max_size=3), st.dictionaries(st.text(max_size=3), large)
+)
+
+
+def many(strategy: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[list[Any]]:
+    return st.builds(lambda one, count: one * count, st.lists(strategy, max_size=3), st.integers(0, most))
+
+
+snapshots = st.builds(
+    Snapshot,
+    stream=st.just("s"),
+    status=st.sampled_from(["running", "done", "error", "cancelled"]),
+    title=st.none() | large,
+    unit=st.none() | large,
+    text=large,
+    reasoning=large,
+    bars=many(st.builds(Progress, bar=large, n=whole, parent=large, message=large), 500),
+    steps=many(st.builds(Step, step=whole, message=large), 100),
+    log=st.builds(LogTail, lines=many(st.builds(Log, text=large), 100), count=whole),
+    previews=many(
+        st.builds(Preview, mime=large, data=large, alt=large) | st.builds(Preview, mime=large, url=large, key=large), 10
+    ),
+    tools=many(st.builds(Tool, id=large, name=large, phase=st.just("result"), args=values, result=values), 500),
+    result=values,
+    error=st.none() | st.builds(Error, message=large, code=large),
+)
+
+
+def saved_size(*states: Snapshot) -> int:
+    outputs = [nbformat.v4.new_output("display_data", data=mimebundle(state)) for state in states]
+    cells = [nbformat.v4.new_code_cell("x", outputs=[output]) for output in outputs]
+    return len(nbformat.writes(nbformat.v4.new_notebook(cells=cells)).encode())
+
+
+@settings(max_examples=30, deadline=None)
+@given(snapshots)
+def test_whatever_a_stream_holds_its_saved_output_is_bounded(snapshot: Snapshot) -> None:
+    assert saved_size(snapshot) < MOST
+
+
+def test_the_worst_of_everything_is_bounded() -> None:
+    bad, nested = "\x01", json.loads("[" * 18 + "]" * 18)
+    worst = Snapshot(
+        stream="s",
+        status="error",
+        title=bad * 1_000_000,
+        text=bad * 5_000_000,
+        reasoning=bad * 1_000_000,
+        bars=[Progress(bar=f"{index}{bad * 5000}", n=1, message=bad * 5000) for index in range(1000)],
+        steps=[Step(step=1, message=bad * 5000)] * 200,
+        log=LogTail(lines=[Log(text=bad * 100_000)] * 200, count=200),
+        previews=[Preview(mime="image/png", data="A" * 1_000_000, alt=bad * 5000)] * 20,
+        tools=[Tool(id=str(index), name="t", phase="result", args={"x": bad * 9000}) for index in range(1000)],
+        result=[nested] * 1500,
+        error=Error(message=bad * 100_000),
+    )
+    assert MOST / 2 < saved_size(worst) < MOST
+    bundle = mimebundle(worst)
+    assert f"({5_000_000 - (512 << 10)} more characters)" in bundle["text/markdown"]
+    assert f"({5_000_000 - (64 << 10)} more characters)" in bundle["text/plain"]
+    assert len(bundle[MIME]["snapshot"]["previews"]) == 4
+
+
+def test_what_is_left_out_is_the_oldest() -> None:
+    lines = [Log(text=f"{index} " + "z" * 9000) for index in range(400)]
+    steps = [Step(step=index, message="m" * 1000) for index in range(200)]
+    state = bounded(Snapshot(log=LogTail(lines=lines, count=1000), steps=steps))
+    assert [line.text.split()[0] for line in state.log.lines] == [
+        str(index) for index in range(400 - len(state.log.lines), 400)
+    ]
+    assert 200 < len(state.log.lines) < 300
+    assert state.steps[-1] == steps[-1]
+    assert f"… ({1000 - len(state.log.lines)} lines before)" in to_text(state)
+
+
+def test_a_hundred_long_tasks_make_a_notebook_that_can_be_mailed() -> None:
+    lines = [Log(text=f"epoch {index} of 10000: loss 0.{index}, accuracy 98.{index} %") for index in range(200)]
+    task = msgspec.structs.replace(full(), log=LogTail(lines=lines, count=10_000))
+    assert saved_size(*[task] * 100) < 6 << 20
 
 
 def test_text_that_utf8_cannot_carry() -> None:
@@ -244,5 +344,5 @@ def test_text_that_utf8_cannot_carry() -> None:
         result="\ud804",
         error=Error(message="\ud805"),
     )
-    for text in msgspec.json.decode(msgspec.json.encode(final_bundle(odd))).values():
+    for text in msgspec.json.decode(msgspec.json.encode(mimebundle(odd))).values():
         assert text

@@ -1,0 +1,85 @@
+// A stream as an output of JupyterLab's, with no need of the kernel.
+
+import type { JupyterFrontEnd } from "@jupyterlab/application";
+import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
+import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
+import { Widget } from "@lumino/widgets";
+import { isElsewhere, multiplexOf } from "../../core/multiplex";
+import { MIME, StreamOutput } from "./output";
+
+const WIDGET = "application/vnd.jupyter.widget-view+json";
+
+export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
+  #app: JupyterFrontEnd;
+  #output: StreamOutput;
+  #widget: IRenderMime.IRenderer | null = null;
+  #text = document.createElement("pre");
+  #stop: () => void = () => undefined;
+
+  constructor(app: JupyterFrontEnd) {
+    super();
+    this.#app = app;
+    const { baseUrl, token } = app.serviceManager.serverSettings;
+    this.#output = new StreamOutput(this.node, (stream) => multiplexOf({ baseUrl, token }).source(stream));
+  }
+
+  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    this.#stop();
+    if ((model.metadata[MIME] as { transport?: string } | undefined)?.transport === "comm") {
+      if (!(await this.#showWidget(model))) this.#showText(model);
+      return;
+    }
+    this.#clear();
+    const source = this.#output.show(model.data[MIME]);
+    if (!source) {
+      this.#showText(model);
+      return;
+    }
+    this.#stop = source.subscribe(() => {
+      if (isElsewhere(source)) void this.#showWidget(model);
+    });
+  }
+
+  override dispose(): void {
+    this.#stop();
+    this.#output.dispose();
+    this.#clear();
+    super.dispose();
+  }
+
+  /** The kernel's own channel, where it has a widget for us and the server does not have the stream. */
+  async #showWidget(model: IRenderMime.IMimeModel): Promise<boolean> {
+    if (!model.trusted || !(WIDGET in model.data) || this.isDisposed) return false;
+    if (this.#widget) return true;
+    for (const { content } of this.#app.shell.widgets("main") as Iterable<{ content?: Partial<Rendering> }>) {
+      if (!content?.node?.contains(this.node) || !content.rendermime?.getFactory(WIDGET)) continue;
+      this.#stop();
+      this.#output.dispose();
+      this.#clear();
+      this.#widget = content.rendermime.createRenderer(WIDGET);
+      Widget.attach(this.#widget, this.node);
+      await this.#widget.renderModel(model);
+      return true;
+    }
+    return false;
+  }
+
+  #showText(model: IRenderMime.IMimeModel): void {
+    this.#clear();
+    this.#text.textContent = String(model.data["text/plain"] ?? "");
+    this.node.append(this.#text);
+  }
+
+  /** Take away what stands in for the stream's own view. */
+  #clear(): void {
+    this.#text.remove();
+    this.#widget?.dispose();
+    this.#widget = null;
+  }
+}
+
+/** A notebook or console: its registry knows its widgets. */
+interface Rendering {
+  node: HTMLElement;
+  rendermime: IRenderMimeRegistry;
+}
