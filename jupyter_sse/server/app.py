@@ -65,9 +65,9 @@ class SSE(ExtensionApp):
     max_stream_bytes = Integer(
         64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream."
     ).tag(config=True)
-    max_connections = Integer(128, min=1, help="A security limit: open event-stream connections of one user.").tag(
-        config=True
-    )
+    max_connections = Integer(
+        128, min=1, help="A security limit: open connections of one user that read streams, of whichever kind."
+    ).tag(config=True)
     max_lag_bytes = Integer(
         8 << 20, min=1 << 16, help="A reader this far behind is cut; it can resume from the log."
     ).tag(config=True)
