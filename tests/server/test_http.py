@@ -156,7 +156,7 @@ def test_unknown_and_deleted_streams(server: JupyterServer) -> None:
 
 
 def test_a_path_that_leaves_the_prefix_finds_nothing(server: JupyterServer) -> None:
-    for path in ("streams/../x", "streams/%2e%2e%2fx/events", "streams/a b", "zzz", ""):
+    for path in ("streams/../x", "streams/%2e%2e%2fx/events", "streams/a b", "zzz"):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.request("GET", "/jupyter-sse/" + path.replace(" ", "%20"), headers=server.headers)
         answer = connection.getresponse()
