@@ -1,13 +1,17 @@
-"""A TCP proxy that fails as networks and other proxies do, at a test's word."""
+"""A TCP proxy that fails as networks and other proxies do, and a disk that is full, at a test's word."""
 
 from __future__ import annotations
 
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+import pytest
+from harness import JupyterServer
 
 CHUNK = 4096
 BUFFER = 1 << 16
@@ -190,3 +194,25 @@ def fault_proxy(target: int) -> Iterator[FaultProxy]:
         yield proxy
     finally:
         proxy.stop()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits the files of another process, which Linux can")
+
+
+@contextmanager
+def full_disk(server: JupyterServer) -> Iterator[None]:
+    """The server's files cannot grow beyond what the largest of them has now."""
+    import resource
+
+    assert server.process is not None
+    files = (server.home / "data" / "jupyter-sse").glob("streams.db*")
+    size = max(file.stat().st_size for file in files)
+    assert size > 2 * (server.home / "server.log").stat().st_size, "the server's own log is to have room"
+    pid = server.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

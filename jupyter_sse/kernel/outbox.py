@@ -5,6 +5,7 @@ Memory is bounded here: while the server is away, events beyond the bound are dr
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -158,6 +159,8 @@ class Outbox:
         if op == "ack":
             self.unacked -= channel.ack(said["seq"])
             self._landed(channel, lambda last: last <= said["seq"])
+        elif op == "taken":
+            self._taken(channel, said["seq"])
         elif op == "gap":
             self._gap(channel, said["seq"])
         elif op == "refused":
@@ -173,13 +176,30 @@ class Outbox:
     def _landed(self, channel: Channel, has: Callable[[int], bool]) -> None:
         self._in_flight = deque(entry for entry in self._in_flight if not (entry[0] is channel and has(entry[1])))
 
+    def _taken(self, channel: Channel, seq: int) -> None:
+        """The server has it in memory only: keep it while there is room: a restart then loses nothing."""
+        self._landed(channel, lambda last: last <= seq)
+        if self.unacked > self._max_unacked // 2:
+            self.unacked -= channel.ack(seq)
+
     def _gap(self, channel: Channel, seq: int) -> None:
         if seq < channel.acked:
-            self._stop(channel, "the server has lost the beginning of the stream")
+            self._stop(channel, "the server has lost events of it")
+            self._end_remnant(channel, seq)
             return
         self.unacked -= channel.ack(seq)
         channel.rewind(seq)
         self._landed(channel, lambda last: True)
+        self._sendable[channel] = None
+
+    def _end_remnant(self, channel: Channel, seq: int) -> None:
+        """End what the server still has of the stream, or its views would wait for ever."""
+        if seq == 0:
+            return
+        message = "The server has lost the latest events of this stream. What it came to is in the notebook."
+        channel.acked = seq
+        channel.waiting.append(encode(Error(message=message, code="events_lost", ts=time.time())))
+        self.unacked += len(channel.waiting[0])
         self._sendable[channel] = None
 
     def _refused(self, channel: Channel, seq: int, message: str) -> None:

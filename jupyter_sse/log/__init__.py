@@ -61,7 +61,8 @@ class Entry(Meta, frozen=True, kw_only=True):
     """A stream as the log lists it.
 
     `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept.
-    `created` and `updated` are seconds since 1970 by the server's clock. A `deleted` stream keeps its numbers alone.
+    `created` and `updated` (written last, or touched) are seconds since 1970 by the server's clock. A `deleted` stream
+    keeps its numbers alone.
     """
 
     id: str
@@ -80,7 +81,11 @@ class Log(Protocol):
 
     Calls may overlap; writes take effect in the order in which they were made. Cancelling a write that is
     under way does not undo it. Every method raises `LogError` when the log cannot read or write.
+
+    problem : why what is appended now is in memory only, though it should be on disk; None if all is as it should be.
     """
+
+    problem: str | None
 
     async def open(self) -> None: ...
 
@@ -134,6 +139,9 @@ class Log(Protocol):
 
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
         """Keep a state of the stream, so that joining needs only the events behind it. It knows its own number."""
+
+    async def touch(self, streams: Sequence[str]) -> None:
+        """Set `updated` of these running streams to now: whoever writes them is there, though nothing has come."""
 
     async def delete(self, stream: str) -> None:
         """Forget events, snapshot and meta; that the stream existed is remembered for `TOMBSTONE_SECONDS`."""

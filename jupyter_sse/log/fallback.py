@@ -32,7 +32,6 @@ class _Turn(asyncio.Event):
 class FallbackLog:
     """The log `disk`, and memory while that cannot be written.
 
-    problem : why the disk is not in use now; None while it is.
     on_change : called with `problem` after each change of it.
     """
 
@@ -144,6 +143,11 @@ class FallbackLog:
                 async with self._writing:
                     await self._adopt(stream, known=True)
         await self._ends.save_snapshot(stream, snapshot)
+
+    async def touch(self, streams: Sequence[str]) -> None:
+        await self._ends.touch(streams)
+        with suppress(LogError):  # an append will find out
+            await self._disk.touch(streams)
 
     async def delete(self, stream: str) -> None:
         try:

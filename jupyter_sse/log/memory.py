@@ -15,6 +15,8 @@ __all__ = ["MemoryLog"]
 class MemoryLog:
     """Streams that live as long as the process."""
 
+    problem: str | None = None
+
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
@@ -126,6 +128,12 @@ class MemoryLog:
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
         if stream in self._events:
             self._snapshots[stream] = snapshot
+
+    async def touch(self, streams: Sequence[str]) -> None:
+        for stream in streams:
+            entry = self._entries.get(stream)
+            if entry is not None and entry.status == "running" and not entry.deleted:
+                self._entries[stream] = replace(entry, updated=self._clock())
 
     async def delete(self, stream: str) -> None:
         entry = self._entries.get(stream)

@@ -94,6 +94,8 @@ class SqliteLog:
     A file that is damaged is set aside as ``<name>.damaged-<time>``, and a new one begun.
     """
 
+    problem: str | None = None
+
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path).absolute()
         self._clock = clock
@@ -190,6 +192,11 @@ class SqliteLog:
             snapshot,
             stream,
         )
+
+    async def touch(self, streams: Sequence[str]) -> None:
+        now = self._clock()
+        statement = "UPDATE streams SET updated = ? WHERE id = ? AND status = 'running' AND NOT deleted"
+        await self._write(lambda db: db.executemany(statement, [(now, stream) for stream in streams]).rowcount)
 
     async def delete(self, stream: str) -> None:
         await self._write(lambda db: self._delete(db, stream))

@@ -31,7 +31,7 @@ __all__ = ["SSE"]
 
 EXPIRE_SECONDS = 600.0
 
-IN_MEMORY = "Until then, streams are in the server's memory only, and end with it."
+IN_MEMORY = "For now streams are in the server's memory only, and are lost when it stops."
 
 
 class SSE(ExtensionApp):
@@ -65,9 +65,9 @@ class SSE(ExtensionApp):
     max_stream_bytes = Integer(
         64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream."
     ).tag(config=True)
-    max_connections = Integer(128, min=1, help="A security limit: open event-stream connections of one user.").tag(
-        config=True
-    )
+    max_connections = Integer(
+        128, min=1, help="A security limit: open connections of one user that read streams, of whichever kind."
+    ).tag(config=True)
     max_lag_bytes = Integer(
         8 << 20, min=1 << 16, help="A reader this far behind is cut; it can resume from the log."
     ).tag(config=True)
@@ -121,6 +121,8 @@ class SSE(ExtensionApp):
             self.log.warning("jupyter_sse: The log can be written again, and has all that was kept in memory.")
         if self.hub is not None:
             self.hub.announce(self.problem)
+            if problem is None:
+                self.producers.written_back()
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         hub = Hub(

@@ -53,6 +53,7 @@ class Channel:
         self.hub = hub
         self.id = stream
         self.exists = False
+        self.written_here = False
         self.deleted = False
         self.ended = False
         self.first = 1
@@ -96,6 +97,11 @@ class Channel:
     @property
     def idle(self) -> bool:
         return not self.feeds and self.accepted == self.last and self.on_closed is None
+
+    @property
+    def shared(self) -> bool:
+        """Another server on the same log may write it: it has the producer's link, or whoever POSTs has asked it."""
+        return not self.ended and (not self.written_here or self.owner == HTTP)
 
     def feed(self, prefix: str) -> Feed:
         feed = self.feeds.get(prefix)
@@ -154,14 +160,11 @@ class Channel:
         return self._snapshot
 
     def committed(self, first: int, raws: Sequence[bytes], events: Sequence[Event | Unknown]) -> None:
-        """Publish what the log has taken."""
+        """Publish what the log has."""
         self.last = first + len(raws) - 1
         self.touched = time.monotonic()
         size = sum(map(len, raws))
         self.bytes += size
-        stats = self.hub.stats
-        stats.appended += len(raws)
-        stats.appended_bytes += size
         for feed in list(self.feeds.values()):
             feed.publish(first, raws)
         self._unfolded += enumerate(events, first)

@@ -8,11 +8,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import sse
-from ..events import TERMINAL_TYPES, Done, Error, Event, Hello, Origin, Ping, Reset, Start, Unknown, encode, type_of
+from ..events import (
+    TERMINAL_TYPES,
+    Done,
+    Error,
+    Event,
+    Hello,
+    Origin,
+    Ping,
+    Reset,
+    Start,
+    Unknown,
+    decode,
+    encode,
+    type_of,
+)
 from ..log import Gap, Gone, Log, LogError, Meta
 from ..state import Snapshot, fold
 from .channel import Channel, Closed, Full
@@ -23,6 +38,9 @@ if TYPE_CHECKING:
     from .reader import Reader
 
 __all__ = ["Hub", "Limits", "Stats"]
+
+FOLLOW_SECONDS = 1.0
+"""How often the log is asked for events of streams that are read here and written elsewhere."""
 
 IDLE_SECONDS = 60.0
 """A channel that nobody writes or reads is dropped from memory after this time."""
@@ -90,10 +108,12 @@ class Hub:
 
     def start(self) -> None:
         self._timer = self.loop.call_later(self.heartbeat, self._beat)
+        self._following = self.spawn(self._follow())
 
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._following.cancel()
         for reader in list(self.readers):
             reader.close()
         pending = [task for task in self._tasks if not task.done()]
@@ -195,7 +215,9 @@ class Hub:
             if isinstance(error, Gone):
                 raise Closed(channel.last, "deleted", "this stream has been deleted") from None
             raise
-        channel.exists = True
+        self.stats.appended += len(raws)
+        self.stats.appended_bytes += sum(map(len, raws))
+        channel.exists = channel.written_here = True
         channel.ended = end is not None
         if channel.ended:
             self.stats.ended += 1
@@ -204,6 +226,44 @@ class Hub:
         if meta is not None:
             self.listing.changed(channel.id)
         return channel.last
+
+    async def look(self, channel: Channel) -> None:
+        """See what other servers on the same log have made of the stream."""
+        if not channel.shared:
+            return
+        entry = await self.log.entry(channel.id)
+        if entry is None:
+            return
+        if entry.deleted:
+            self._forget(channel)
+            return
+        if not channel.exists:
+            channel.exists = True
+            channel.owner, channel.kind, channel.created = entry.producer, entry.kind, entry.created
+        if entry.seq > channel.last:
+            await self._refresh(channel)
+
+    async def _refresh(self, channel: Channel) -> None:
+        while channel.accepted == channel.last and not channel.ended:
+            last = channel.last
+            rows = await self.log.read(channel.id, last)
+            if not rows or not channel.accepted == channel.last == last:
+                return
+            raws = [raw for _, raw in rows]
+            channel.accepted = rows[-1][0]
+            channel.ended = channel.accepted_end = type_of(raws[-1]) in TERMINAL_TYPES
+            events = [decode(raw) for raw in raws]
+            channel.committed(rows[0][0], raws, events)
+            if any(type(event) in _LISTED for event in events):
+                self.listing.changed(channel.id)
+
+    async def _follow(self) -> None:
+        """Keep those who read here up to date with what is written through other servers."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            for channel in [channel for channel in self.channels.values() if channel.feeds]:
+                with suppress(LogError):
+                    await self.look(channel)
 
     async def _settled(self, channel: Channel) -> int:
         """The last committed seq, once what is under way has been committed."""
@@ -240,6 +300,10 @@ class Hub:
 
     async def delete(self, channel: Channel) -> None:
         await self.log.delete(channel.id)
+        self._forget(channel)
+
+    def _forget(self, channel: Channel) -> None:
+        """Tell all who write or read it that the stream has been deleted."""
         channel.deleted = channel.ended = channel.accepted_end = True
         if channel.on_closed is not None:
             channel.on_closed(Closed(channel.last, "deleted", "this stream has been deleted"))

@@ -43,6 +43,12 @@ class _Append(msgspec.Struct, tag_field="op", tag="append"):
     events: list[msgspec.Raw]
 
 
+CLAIM_SECONDS = 2.0
+"""How often a server tells others on the same log that it has the producers of its running streams."""
+
+CLAIMED_SECONDS = 6.0
+"""A stream that no server has claimed for so long has none."""
+
 LOOK_SECONDS = 0.5
 """How often it is asked whether the kernel of a producer that is away still lives."""
 
@@ -68,12 +74,27 @@ class Producers:
                 self._running.setdefault(entry.producer, set()).add(entry.id)
         for producer in list(self._running):
             self._await_return(producer)
+        self._claiming = self.hub.spawn(self._claim())
+
+    async def _claim(self) -> None:
+        while True:
+            await asyncio.sleep(CLAIM_SECONDS)
+            mine = [stream for producer in self.links for stream in self._running.get(producer, ())]
+            if mine:
+                with suppress(LogError):
+                    await self.hub.log.touch(mine)
 
     def stop(self) -> None:
+        self._claiming.cancel()
         for task in self._lost.values():
             task.cancel()
         for link in list(self.links.values()):
             link.close(1001, "the server stops")
+
+    def written_back(self) -> None:
+        """What was in memory only is on disk now."""
+        for link in self.links.values():
+            link.written_back()
 
     def opened(self, link: KernelHandler, producer: str, kernel: str | None) -> None:
         old = self.links.get(producer)
@@ -119,11 +140,25 @@ class Producers:
                 code, message = "kernel_died", "The kernel died, or was restarted."
                 break
             await asyncio.sleep(min(LOOK_SECONDS, left))
+        for stream in list(self._running.get(producer, ())):
+            await self._wait_for_other_servers(await self.hub.channel(stream))
         self._lost.pop(producer, None)
         for stream in self._forget(producer):
             channel = await self.hub.channel(stream)
+            await self.hub.look(channel)
             await self.hub.end(channel, Error(message=message, code=code, ts=time.time()))
             channel.on_cancel = channel.on_closed = None
+
+    async def _wait_for_other_servers(self, channel: Channel) -> None:
+        """Until no other server on the same log has the stream's producer."""
+        while not channel.written_here:
+            entry = await self.hub.log.entry(channel.id)
+            if entry is None or entry.status != "running":
+                return
+            left = entry.updated + CLAIMED_SECONDS - time.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
 
     async def _alive(self, producer: str) -> bool:
         """False once it is sure that the producer's kernel has ended; another process in its place is not it."""
@@ -229,7 +264,17 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             await asyncio.sleep(RETRY_SECONDS)
             self._tell(op="gap", stream=channel.id, seq=channel.last)
         else:
-            self._tell(op="ack", stream=channel.id, seq=last)
+            on_disk = self.hub.log.problem is None
+            self._tell(op="ack" if on_disk else "taken", stream=channel.id, seq=last)
+            if channel.ended:
+                self._release(channel)
+                if not on_disk:
+                    self._channels[channel.id] = channel
+
+    def written_back(self) -> None:
+        """What was in memory only is on disk now."""
+        for channel in list(self._channels.values()):
+            self._tell(op="ack", stream=channel.id, seq=channel.last)
             if channel.ended:
                 self._release(channel)
 

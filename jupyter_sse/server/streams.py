@@ -178,6 +178,7 @@ async def append(
 class _StreamHandler(ApiHandler):
     async def existing(self, stream: str) -> Channel:
         channel = await self.hub.channel(stream)
+        await self.hub.look(channel)
         if channel.deleted:
             raise ApiError(410, "gone", "This stream has been deleted, or has expired.")
         if not channel.exists:

@@ -30,11 +30,13 @@ class SocketHandler(WebSocketMixin, WebSocketHandler, Multiplexed, ErrorsInJson)
 
     _reader: Reader | None = None
     _stream: IOStream
+    _hello: bytes
 
     @ws_authenticated
     @authorized("read", resource=RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.check_room()
+        self._hello = self.hub.hello(None)  # now: while the server starts, it is a 503
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
             # A browser is not told why its handshake failed, and asks again in this way.
             message = "This is a WebSocket, and the request did not ask for one. If it did, a proxy has taken that out."
@@ -51,7 +53,7 @@ class SocketHandler(WebSocketMixin, WebSocketHandler, Multiplexed, ErrorsInJson)
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
         self._reader = self.read_along(self._stream, as_message, keep=True)
-        self._reader.tell(self.hub.hello(None))
+        self._reader.tell(self._hello)
 
     async def on_message(self, message: str | bytes) -> None:
         if self._reader is None or self._reader.closed:
@@ -60,9 +62,12 @@ class SocketHandler(WebSocketMixin, WebSocketHandler, Multiplexed, ErrorsInJson)
             self._refuse(1009, f"A message has at most {MESSAGE_BYTES} bytes.")
             return
         try:
-            await self.change(self._reader, self.parse_wanted(message))
+            wanted = self.parse_wanted(message)
         except ApiError as error:
             self._refuse(1007, error.message)
+            return
+        # What fails here is not the client's fault: tornado cuts the connection, and it comes back.
+        await self.change(self._reader, wanted)
 
     def _refuse(self, code: int, reason: str) -> None:
         if self._reader is not None:

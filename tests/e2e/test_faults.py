@@ -17,7 +17,7 @@ import httpx
 import nbformat
 import pytest
 from browser import Notebook, write_notebook
-from faults import FaultProxy, fault_proxy
+from faults import FaultProxy, fault_proxy, full_disk, linux
 from harness import JupyterServer, wait_for
 from kernel.kernel_process import displays, running
 from playwright.sync_api import Locator, Page, expect
@@ -341,6 +341,35 @@ def test_a_server_killed_and_started_again_under_a_kernel_that_goes_on(
         check_lines(view, server, stream)
         shown = [message["content"]["data"] for message in displays(kernel.messages)]
         assert [data[MIME]["stream"] for data in shown] == [stream] * len(shown)
+
+
+@linux
+def test_a_full_disk_is_told_in_the_view_which_goes_on(
+    page: Page, make_server: Callable[..., JupyterServer], tmp_path: Path
+) -> None:
+    server = make_server(app="jupyterlab", home=tmp_path / "lab")
+    server.append(server.create(), *[json.dumps({"type": "log", "text": 1000 * "x"})] * 200)  # larger than other files
+    page.add_init_script(RECORDER)
+    notebook = Notebook(page, server, write_notebook(server, "full.ipynb", GATE, LINES)).open()
+    stream = run_lines(notebook, server)
+    view = notebook.view(1)
+    notice = view.locator(".jsse-notice")
+    expect(notice).to_be_empty()
+    with full_disk(server):
+        opened(notebook, "fault")
+        expect(view).to_contain_text("line 300 ", timeout=SECONDS)
+        expect(notice).to_contain_text("in the server's memory only")
+        notebook.save()
+        page.reload()
+        expect(view).to_contain_text("line 300 ", timeout=SECONDS)
+        expect(notice).to_contain_text("in the server's memory only")
+        status(view, "running")
+    expect(notice).to_be_empty(timeout=SECONDS)
+    last = caught_up(page, server, stream)
+    opened(notebook, "mended")
+    status(view, "done")
+    check_events(page, server, stream, last)
+    check_lines(view, server, stream)
 
 
 def test_a_kernel_killed_in_mid_run_ends_the_view(open_notebook: Open, lab: JupyterServer) -> None:

@@ -114,6 +114,7 @@ def test_ten_tabs_with_running_streams_leave_room_for_each_other(context: Browse
     again.notebook.open()
     again.notebook.run(0)
     status(again.notebook.run(1), "running")
+    again.shows(2)
     tabs[tabs.index(first)] = again
     assert transports(tabs) == (EVENT_STREAMS, TABS - EVENT_STREAMS)
     assert (len(again.event_streams), len(second.event_streams)) == (1, 1)
@@ -126,8 +127,8 @@ def test_ten_tabs_with_running_streams_leave_room_for_each_other(context: Browse
         tab.notebook.wait_idle()
         [entry] = streams(lab, tab.notebook)
         assert lines_of(lab, entry["stream"]) == tab.lines
-    # Nothing more to watch: the connections are given up.
-    wait_for(lambda: connections(lab) == before, "the connections to be closed")
+        tab.page.close()
+    wait_for(lambda: connections(lab) == before, "the server to see that all tabs have closed")
 
 
 def opened(server: JupyterServer, name: str) -> None:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a link of its own, to nowhere unless it says otherwise."""
     monkeypatch.delenv("JUPYTER_SSE_URL", raising=False)
     monkeypatch.delenv("JUPYTER_SSE_TOKEN", raising=False)
     monkeypatch.setattr(link, "_current", None)
     monkeypatch.setattr(link, "_chosen", None)
+    yield
+    for one in list(link._links):  # its server is gone, and its reconnects draw the random numbers of later tests
+        one._outbox.channels.clear()
+        one._wanted.clear()
 
 
 @pytest.fixture

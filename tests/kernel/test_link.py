@@ -126,11 +126,60 @@ def test_a_gap_is_sent_again(linked: LinkServer) -> None:
     assert linked.lines(producer.id) == list(map(str, range(50)))
 
 
+def in_memory(connection: ServerConnection, message: Message) -> bool:
+    """As a server whose disk is full."""
+    seq = message["seq"] + len(message["events"]) - 1
+    connection.send(json.dumps({"op": "taken", "stream": message["stream"], "seq": seq}))
+    return True
+
+
+def test_a_server_whose_disk_is_full_does_not_make_the_producer_wait(server: LinkServer) -> None:
+    link.use(link.Link(parse(server.url, TOKEN), max_unacked=20_000))
+    server.fault = in_memory
+    producer = Producer("much")
+    server.wait(lambda: len(server.appends) == 1)
+    for index in range(100):
+        producer.emit(Log(text=f"{index} " + 1000 * "x"))
+    producer.emit(Log(text="the last"))
+    server.wait(lambda: "the last" in json.dumps(server.appends[-1:]))
+    producer.done()
+    server.wait(lambda: "done" in json.dumps(server.appends[-1:]))
+    server.tell(op="ack", stream=producer.id, seq=producer._channel.seq)
+    until(lambda: producer._channel.settled)
+
+
+def test_what_a_server_has_in_memory_only_is_kept_until_it_is_on_disk(linked: LinkServer) -> None:
+    linked.fault = in_memory
+    producer = Producer("kept")
+    for index in range(20):  # more than may be under way without an answer
+        producer.emit(Log(text=str(index)))
+        sent = f'"{index}"'
+        linked.wait(lambda sent=sent: any(sent in json.dumps(message["events"]) for message in linked.appends))  # type: ignore[misc]
+    producer.done()
+    linked.fault = None
+    linked.cut()
+    linked.wait(lambda: linked.types(producer.id)[-1:] == ["done"])
+    assert linked.lines(producer.id) == list(map(str, range(20)))
+
+
+def test_a_server_that_lost_the_end_is_told_to_end_what_it_has(linked: LinkServer) -> None:
+    producer = Producer("half")
+    producer.emit(Log(text="kept"))
+    producer.emit(Log(text="lost"))
+    until(lambda: producer._channel.acked == 3)
+    with pytest.warns(RuntimeWarning, match="lost events") as warned:
+        del linked.streams[producer.id][2:]
+        linked.tell(op="gap", stream=producer.id, seq=2)
+        until(lambda: len(warned) > 0)
+    linked.wait(lambda: linked.types(producer.id) == ["start", "log", "error"])
+    producer.done()
+
+
 def test_a_server_that_lost_the_beginning_ends_the_sending(linked: LinkServer) -> None:
     producer = Producer("forgotten")
     linked.wait(lambda: linked.types(producer.id) == ["start"])
     until(lambda: producer._channel.acked == 1)
-    with pytest.warns(RuntimeWarning, match="lost the beginning") as warned:
+    with pytest.warns(RuntimeWarning, match="lost events") as warned:
         linked.tell(op="gap", stream=producer.id, seq=0)
         until(lambda: len(warned) > 0)
     producer.emit(Log(text="goes on here"))

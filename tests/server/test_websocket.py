@@ -94,8 +94,9 @@ def test_many_streams_over_one_socket(server: JupyterServer, open_socket: OpenSo
     server.append(a, '{"type":"delta","text":"unheard"}')
     server.append(c, '{"type":"done"}')
     assert [frame.id for frame in one.read(6)[5:]] == [f"{c}:2"]
-    one.say(add={"X" * 22: 0})
-    assert json.loads(one.find(f"{'X' * 22}:0").data)["code"] == "not_found"
+    server.request("DELETE", f"streams/{a}")
+    one.say(add={a: 2})
+    assert json.loads(one.find(f"{a}:0").data)["code"] == "gone"
 
 
 def test_a_socket_and_an_event_stream_get_the_same_frames(server: JupyterServer, open_socket: OpenSocket) -> None:

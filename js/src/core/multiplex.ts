@@ -6,7 +6,7 @@ import { TERMINAL_TYPES } from "./events";
 import { Listing, type ListedEvent } from "./listing";
 import { takeSlot } from "./slots";
 import { NO_WEBSOCKET, SocketConsumer } from "./socket";
-import { StreamStore, type CancelAnswer } from "./source";
+import { StreamStore, type CancelAnswer, type StreamSource } from "./source";
 
 /** Where the server is and how a page proves that it may ask. */
 export interface ServerConfig {
@@ -16,7 +16,12 @@ export interface ServerConfig {
 }
 
 /** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
-export const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
+const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
+
+/** Whether this source has failed in such a way. */
+export function isElsewhere(source: StreamSource): boolean {
+  return source.state === "failed" && ELSEWHERE.has(source.problem?.code ?? "");
+}
 
 const GATHER_MS = 5; // streams that appear together are asked for together
 const IDLE_MS = 1000; // how long the connection stays open when nobody watches

@@ -115,6 +115,11 @@ test.each([
   await settle();
   expect(el.querySelectorAll("[data-sse-stream]")).toHaveLength(1);
   expect(el.querySelector(".jsse-line")?.textContent).toBe("from the kernel");
+  // What the page knows by now it does not ask, and wait for, once more.
+  const second = document.createElement("div");
+  widget.render({ model, el: second });
+  await settle();
+  expect([requests.length, second.querySelector(".jsse-line")?.textContent]).toEqual([1, "from the kernel"]);
 });
 
 test.each(["comm", "server"])("asks the kernel where the page knows no server (%s)", async (transport) => {

@@ -1,7 +1,7 @@
 // The anywidget: one model a stream, any number of views. Wiring only.
 
 import { CommStore, type CommModel } from "../core/comm";
-import { ELSEWHERE, multiplexOf, type ServerConfig } from "../core/multiplex";
+import { isElsewhere, multiplexOf, type ServerConfig } from "../core/multiplex";
 import type { StreamSource } from "../core/source";
 import { mount } from "../view/mount";
 
@@ -42,11 +42,12 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
     unmount();
     unmount = mount(el, { source });
   };
-  if (server) {
-    const source = multiplexOf(server).source(stream);
+  const source = server && multiplexOf(server).source(stream);
+  // The page may know already: in JupyterLab it is its own view that makes this one, when the server has not got the stream.
+  if (source && !isElsewhere(source)) {
     show(source);
     stop = source.subscribe(() => {
-      if (source.state !== "failed" || !ELSEWHERE.has(source.problem?.code ?? "")) return;
+      if (!isElsewhere(source)) return;
       stop();
       show(comm());
     });

@@ -4,7 +4,7 @@ import type { JupyterFrontEnd } from "@jupyterlab/application";
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
 import { Widget } from "@lumino/widgets";
-import { ELSEWHERE, multiplexOf } from "../../core/multiplex";
+import { isElsewhere, multiplexOf } from "../../core/multiplex";
 import { MIME, StreamOutput } from "./output";
 
 const WIDGET = "application/vnd.jupyter.widget-view+json";
@@ -36,8 +36,7 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
       return;
     }
     this.#stop = source.subscribe(() => {
-      if (source.state !== "failed" || !ELSEWHERE.has(source.problem?.code ?? "")) return;
-      void this.#showWidget(model);
+      if (isElsewhere(source)) void this.#showWidget(model);
     });
   }
 

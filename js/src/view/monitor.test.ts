@@ -1,0 +1,147 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Listing, type Entry } from "../core/listing";
+import type { Multiplex } from "../core/multiplex";
+import { StreamStore, type CancelAnswer } from "../core/source";
+import { moment } from "./format";
+import { mountMonitor } from "./monitor";
+
+class Live extends StreamStore {
+  watchers = 0;
+  cancel(): Promise<CancelAnswer> {
+    return Promise.resolve({ via: "producer", message: "" });
+  }
+  protected watched(on: boolean): void {
+    this.watchers += on ? 1 : -1;
+  }
+}
+
+const entry = (stream: string, more: Partial<Entry> = {}): Entry => ({
+  stream, url: "", status: "running", kind: "task", title: stream, path: null, cell: null, execution: null, kernel: null,
+  dismissed: false, seq: 1, bytes: 1, created: 1000, updated: 1060, ...more,
+});
+
+let page: { listing: Listing; source: (stream: string) => Live; cancel: () => Promise<CancelAnswer>; forget: (stream: string) => Promise<boolean> };
+let sources: Record<string, Live>;
+let forgotten: string[];
+let unmount: () => void;
+let see: (elements: Element[], seen: boolean) => void;
+
+beforeEach(() => {
+  vi.stubGlobal(
+    "IntersectionObserver",
+    class {
+      constructor(tell: (changes: { target: Element; isIntersecting: boolean }[]) => void) {
+        see = (elements, isIntersecting) => tell(elements.map((target) => ({ target, isIntersecting })));
+      }
+      observe(): void {}
+      unobserve(): void {}
+      disconnect(): void {}
+    },
+  );
+  sources = {};
+  forgotten = [];
+  page = {
+    listing: new Listing(() => undefined),
+    source: (stream) => (sources[stream] ??= new Live(stream)),
+    cancel: () => Promise.resolve({ via: "producer", message: "Asked." }),
+    forget: (stream) => Promise.resolve(forgotten.push(stream) === 2),
+  };
+  location.hash = "#/";
+  document.body.replaceChildren();
+  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: "/lab/tree/" });
+});
+afterEach(() => {
+  unmount();
+  vi.unstubAllGlobals();
+});
+
+const drawn = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 40));
+const rows = (): HTMLElement[] => [...document.querySelectorAll<HTMLElement>(".jsse-row")];
+const titles = (): (string | null | undefined)[] => rows().map((row) => row.querySelector(".jsse-title")?.textContent);
+async function listed(...streams: Entry[]): Promise<void> {
+  page.listing.take({ type: "listed", streams, all: true });
+  await drawn();
+}
+
+test("running streams come first, each where it belongs when it ends", async () => {
+  await listed(entry("a", { created: 1 }), entry("b", { created: 2, status: "done" }), entry("c", { created: 3 }));
+  expect(titles()).toEqual(["c", "a", "b"]);
+  const before = rows()[1];
+  page.listing.take({ type: "listed", streams: [entry("c", { created: 3, status: "error" })] });
+  await drawn();
+  expect([titles(), rows()[0] === before]).toEqual([["a", "c", "b"], true]);
+  page.listing.take({ type: "listed", streams: [], gone: ["a", "b"] });
+  await drawn();
+  expect([titles(), document.querySelector("header")?.textContent]).toEqual([["c"], "Streams0 running, 1 ended"]);
+});
+
+test("only what is seen is followed, and not without bound", async () => {
+  await listed(...Array.from({ length: 40 }, (_, index) => entry(`s${index}`)));
+  expect(Object.keys(sources)).toEqual([]);
+  see(rows(), true);
+  const followed = (): number => Object.values(sources).filter(({ watchers }) => watchers > 0).length;
+  expect(followed()).toBe(30);
+  see(rows(), false);
+  expect(followed()).toBe(0);
+  see(rows().slice(0, 1), true);
+  sources[titles()[0] as string]?.push(1, { type: "progress", bar: "main", n: 1, total: 4 });
+  await drawn();
+  expect(rows()[0]?.querySelector("[role=progressbar]")?.getAttribute("aria-valuenow")).toBe("25");
+  unmount();
+  expect(followed()).toBe(0);
+});
+
+test("the address holds the filter, and nothing that it holds is trusted", async () => {
+  await listed(entry("a", { title: "Bake <b>bread</b>", path: "x y/#1.ipynb" }), entry("b", { status: "error" }));
+  expect(rows()[0]?.querySelector("b")).toBeNull();
+  expect(rows()[0]?.querySelector(".jsse-row-path")?.getAttribute("href")).toBe("/lab/tree/x%20y/%231.ipynb");
+  const search = document.querySelector("input") as HTMLInputElement;
+  search.value = "BREAD x";
+  search.dispatchEvent(new Event("input"));
+  expect([titles(), location.hash]).toEqual([["Bake <b>bread</b>"], "#/?q=BREAD+x"]);
+  location.hash = "#/?state=failed";
+  await drawn();
+  expect([titles(), search.value]).toEqual([["b"], ""]);
+  location.hash = "#/?state=<img>&q=none";
+  await drawn();
+  expect([titles(), document.querySelector(".jsse-empty")?.textContent]).toEqual([[], "No stream is like this.Show all"]);
+  location.hash = "#/../../api";
+  await drawn();
+  expect(titles()).toEqual(["Bake <b>bread</b>", "b"]);
+  location.hash = "#/a";
+  await drawn();
+  expect([document.querySelector("[data-sse-stream]")?.getAttribute("data-sse-stream"), sources["a"]?.watchers]).toEqual(["a", 1]);
+});
+
+test("a stream is forgotten by a second press, and again where that failed", async () => {
+  await listed(entry("a", { status: "done" }));
+  const button = document.querySelector<HTMLButtonElement>('[data-sse-action="forget"]') as HTMLButtonElement;
+  button.click();
+  expect([button.textContent, forgotten]).toEqual(["Really forget?", []]);
+  button.click();
+  await drawn();
+  expect([button.textContent, forgotten]).toEqual(["Forget", ["a"]]);
+  button.click();
+  button.click();
+  await drawn();
+  expect([button.disabled, forgotten]).toEqual([true, ["a", "a"]]);
+});
+
+test("a server that cannot be asked is told, and asked again", async () => {
+  const retry = vi.spyOn(page.listing, "retry");
+  page.listing.setState("failed", { message: "Not allowed.", code: "forbidden", retryable: false });
+  await drawn();
+  const empty = document.querySelector(".jsse-empty");
+  expect([empty?.querySelector("p")?.textContent, document.querySelector(".jsse-connection")?.textContent]).toEqual(["Not allowed.", "Not connected"]);
+  empty?.querySelector("button")?.click();
+  expect(retry).toHaveBeenCalled();
+});
+
+test.each([
+  [new Date(2026, 10, 21, 9, 5), /^\D*0?9:05/],
+  [new Date(2026, 10, 20, 9, 5), /20.*9:05/],
+  [new Date(2025, 10, 21, 9, 5), /2025.*9:05/],
+])("a moment says as much as is needed", (then, said) => {
+  expect(moment(then.getTime() / 1000, new Date(2026, 10, 21, 12))).toMatch(said);
+});

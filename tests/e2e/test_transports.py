@@ -1,0 +1,134 @@
+"""The same stream by every way into a page: event stream, WebSocket, the widget's channel to the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from browser import Notebook, write_notebook
+from harness import JupyterServer, wait_for
+from playwright.sync_api import BrowserContext, Locator, Page, Request, WebSocketRoute, expect
+from test_lab import GATE, MIME, SECONDS, bundles, events_of, lines_of, opened, status, streams
+
+CELL = """
+with task("مهمة", steps=2) as t:
+    t.step("Load")
+    t.log("line one")
+    t.progress(1, 4)
+    wait_for("more")
+    t.log("line two")
+    t.progress(3, 4)
+    wait_for("end")
+    t.result = "all of it"
+"""
+ROUNDS = (("line one", "25", "more"), ("line two", "75", "end"))
+
+
+def numbers(notebook: Notebook, view: Locator) -> list[int]:
+    """The stream's number at each point of the cell, as its view has it."""
+    seen = []
+    for line, percent, then in ROUNDS:
+        expect(view.locator(".jsse-line").last).to_have_text(line, timeout=SECONDS)
+        bar = view.get_by_role("progressbar")
+        expect(bar).to_have_attribute("aria-valuenow", percent, timeout=SECONDS)
+        seen.append(int(view.get_attribute("data-sse-seq") or 0))
+        opened(notebook, then)
+    notebook.wait_idle()
+    status(notebook.view(1), "done")
+    saved = wait_for(lambda: bundles(notebook.save(), 1)[0][MIME].get("snapshot"), "the output to be the final one")
+    assert [line["text"] for line in saved["log"]["lines"]] == ["line one", "line two"]
+    return [*seen, saved["seq"]]
+
+
+def types(server: JupyterServer) -> list[str]:
+    """What the server has of the one stream of this name."""
+    [entry] = [entry for entry in server.request("GET", "streams").json() if entry["title"] == "مهمة"]
+    return [event["type"] for event in events_of(server, entry["stream"])]
+
+
+def test_the_same_cell_has_the_same_numbers_with_the_extension_disabled(
+    context: BrowserContext, make_server: Any, tmp_path: Path
+) -> None:
+    seen = []
+    for name, options in (("with", ()), ("without", ("--ServerApp.jpserver_extensions={'jupyter_sse': False}",))):
+        server: JupyterServer = make_server(*options, app="jupyterlab", home=tmp_path / name)
+        with context.new_page() as page:
+            notebook = Notebook(page, server, write_notebook(server, "same.ipynb", GATE, CELL)).open()
+            notebook.run(0)
+            view = notebook.run(1)
+            status(view, "running")
+            seen.append(numbers(notebook, view))
+            if server.extension:
+                there = types(server)
+                assert there[: seen[0][1]] == ["start", "step", "log", "progress", "log", "progress"]
+                assert len(there) == seen[0][-1]
+    with_it, without = seen
+    assert with_it == without
+
+
+IN_A_THREAD = f"""
+def work():
+{CELL.replace(chr(10), chr(10) + "    ")}
+import threading
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_stream_that_the_pages_server_does_not_have_comes_from_the_kernel_with_the_same_numbers(
+    open_notebook: Any, lab: JupyterServer, server: JupyterServer
+) -> None:
+    elsewhere = f"from jupyter_sse import connect\nconnect('{server.root}', '{server.token}')"
+    notebook = open_notebook(GATE + elsewhere, IN_A_THREAD)
+    notebook.run(0)
+    seen = numbers(notebook, notebook.run(1))
+    assert streams(lab, notebook) == []
+    there = types(server)
+    assert there[: seen[1]] == ["start", "step", "log", "progress", "log", "progress"]
+    assert (seen[0], len(there)) == (4, seen[-1])
+
+
+LINES = """
+with task("Lines") as t:
+    for i in range(60):
+        t.log(f"line {i}")
+        if i in (20, 40):
+            wait_for(f"lines-{i}")
+"""
+NO_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined });"
+
+
+def test_without_web_locks_a_websocket_is_used_and_when_it_is_cut_off_an_event_stream(
+    page: Page, open_notebook: Any, lab: JupyterServer
+) -> None:
+    page.add_init_script(NO_LOCKS)
+    event_streams: list[Request] = []
+    page.on("request", lambda made: event_streams.append(made) if made.url == f"{lab.url}events" else None)
+    sockets: list[WebSocketRoute] = []
+    blocked = False
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        if blocked:
+            socket.close()
+        else:
+            socket.connect_to_server()
+
+    page.route_web_socket("**/jupyter-sse/socket", pass_on)
+    notebook = open_notebook(GATE, LINES)
+    notebook.run(0)
+    view = notebook.run(1)
+    expect(view.locator(".jsse-line").last).to_have_text("line 20", timeout=SECONDS)
+    assert (len(sockets), event_streams) == (1, [])
+
+    # As when a proxy in between comes to let no WebSocket through.
+    blocked = True
+    sockets[0].close()
+    opened(notebook, "lines-20")
+    expect(view.locator(".jsse-line").last).to_have_text("line 40", timeout=SECONDS)
+    assert len(event_streams) == 1
+    opened(notebook, "lines-40")
+    status(notebook.view(1), "done")
+    [entry] = streams(lab, notebook)
+    shown = notebook.view(1).locator(".jsse-line").all_inner_texts()
+    assert shown == lines_of(lab, entry["stream"]) == [f"line {index}" for index in range(60)]
+    notebook.wait_idle()
