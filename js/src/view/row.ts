@@ -1,0 +1,123 @@
+// One stream in the monitor's list.
+
+import type { Entry } from "../core/listing";
+import type { Multiplex } from "../core/multiplex";
+import { CancelButton } from "./cancel";
+import { h, setAttribute, setText } from "./dom";
+import { duration, moment, percent } from "./format";
+import { address } from "./place";
+
+export interface MonitorOptions {
+  /** The URL that a notebook's path is appended to, where notebooks can be opened. */
+  notebooks: string | null;
+}
+
+const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
+const SURE_MS = 4000; // how long "Forget?" waits for a second press
+
+export function notebookUrl({ notebooks }: MonitorOptions, path: string | null): string | null {
+  return notebooks && path ? notebooks + path.split("/").map(encodeURIComponent).join("/") : null;
+}
+
+export class Row {
+  readonly element: HTMLElement;
+  isSeen = false;
+  #entry: Entry;
+  #multiplex: Multiplex;
+  #dot = h("span", { class: "jsse-dot", "aria-hidden": "true" });
+  #title: HTMLAnchorElement;
+  #state = h("span", { class: "jsse-state" });
+  #step = h("span", { class: "jsse-row-step", dir: "auto" });
+  #fill = h("span", { class: "jsse-bar-fill" });
+  #track = h("span", { class: "jsse-bar-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, this.#fill);
+  #cancel: CancelButton;
+  #forget = h("button", { type: "button", class: "jsse-button", "data-sse-action": "forget" }, "Forget");
+  #leave: (() => void) | null = null;
+
+  constructor(multiplex: Multiplex, options: MonitorOptions, entry: Entry) {
+    this.#multiplex = multiplex;
+    this.#entry = entry;
+    this.#cancel = new CancelButton(
+      () => multiplex.cancel(entry.stream),
+      () => this.#draw(),
+    );
+    this.#title = h("a", { class: "jsse-title", href: address({ stream: entry.stream, text: "", state: "all" }), dir: "auto" });
+    this.#title.addEventListener("click", (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      history.pushState("opened", "", this.#title.hash);
+      window.dispatchEvent(new HashChangeEvent("hashchange"));
+    });
+    const url = notebookUrl(options, entry.path);
+    const path = entry.path && (url ? h("a", { href: url, target: "_blank", rel: "noopener", class: "jsse-row-path", dir: "auto" }, entry.path) : h("span", { class: "jsse-row-path", dir: "auto" }, entry.path));
+    this.#forget.addEventListener("click", () => void this.#pressForget());
+    this.element = h(
+      "li",
+      { class: "jsse-row", "data-sse-row": entry.stream },
+      h("div", { class: "jsse-row-line" }, this.#dot, this.#title, this.#cancel.element, this.#forget),
+      this.#track,
+      h("div", { class: "jsse-row-facts" }, this.#state, this.#step, path),
+      this.#cancel.note,
+    );
+  }
+
+  update(entry: Entry): void {
+    this.#entry = entry;
+    this.#draw();
+  }
+
+  follow(on: boolean): void {
+    on &&= this.#entry.status === "running";
+    if (on === (this.#leave !== null)) return;
+    if (on) this.#leave = this.#multiplex.source(this.#entry.stream).subscribe(() => this.#draw());
+    else {
+      this.#leave?.();
+      this.#leave = null;
+    }
+  }
+
+  dispose(): void {
+    this.#leave?.();
+  }
+
+  #draw(): void {
+    const { status, title, kind, created, updated, stream } = this.#entry;
+    const running = status === "running";
+    if (!running) this.follow(false);
+    const snapshot = this.#leave ? this.#multiplex.source(stream).snapshot : null;
+    setAttribute(this.element, "data-sse-status", status);
+    setText(this.#title, title || (kind === "answer" ? "Answer" : kind) || "Stream");
+    this.#cancel.update(running && (snapshot === null || !snapshot.seq || snapshot.cancellable));
+    this.#forget.hidden = running;
+
+    const bar = snapshot?.bars.find((one) => percent(one) !== null);
+    const shown = bar ? percent(bar) : null;
+    this.#track.hidden = !running || shown === null;
+    if (shown !== null) {
+      this.#fill.style.width = `${shown}%`;
+      setAttribute(this.#track, "aria-valuenow", Math.round(shown));
+      setAttribute(this.#track, "aria-label", title || "Progress");
+    }
+    const word = running && this.#cancel.asked ? "Cancelling…" : (WORDS[status] ?? status);
+    const facts = running
+      ? [word, shown === null ? "" : `${Math.floor(shown)} %`, duration(Date.now() / 1000 - created)]
+      : [word, duration(updated - created), moment(updated)];
+    setText(this.#state, facts.filter(Boolean).join(" · "));
+    const step = running ? snapshot?.steps.at(-1) : undefined;
+    setText(this.#step, step ? `[${step.step}${step.of ? `/${step.of}` : ""}] ${step.message}` : "");
+    this.#step.hidden = !step;
+  }
+
+  async #pressForget(): Promise<void> {
+    if (this.#forget.textContent === "Forget") {
+      setText(this.#forget, "Really forget?");
+      setTimeout(() => setText(this.#forget, "Forget"), SURE_MS);
+      return;
+    }
+    this.#forget.disabled = true;
+    if (await this.#multiplex.forget(this.#entry.stream)) return; // the list says when it is gone
+    this.#forget.disabled = false;
+    setText(this.#forget, "Forget");
+    setText(this.#state, "It could not be forgotten. Try again.");
+  }
+}
