@@ -297,6 +297,7 @@ class _Follow(msgspec.Struct, forbid_unknown_fields=True):
     add: dict[str, int] = {}
     remove: list[str] = []
     listing: bool | None = msgspec.field(default=None, name="list")
+    outputs: bool = False  # the page shows streams where the kernel would put a widget
 
 
 class Multiplexed(ReaderHandler):
@@ -323,6 +324,8 @@ class Multiplexed(ReaderHandler):
                 reader.unfollow(feed)
         for stream, after in {**wanted.streams, **wanted.add}.items():
             await self._follow(reader, stream, after)
+            if wanted.outputs:
+                (await self.hub.channel(stream)).watch()
         if wanted.listing:
             await self.hub.listing.watch(reader)
         elif wanted.listing is not None:
@@ -345,7 +348,6 @@ class Multiplexed(ReaderHandler):
         feed = channel.feed(prefix)
         reader.unfollow(feed)
         reader.follow(channel.feed(prefix), after)
-        channel.watch()
 
     def _not_announced(self, reader: Reader, channel: Channel, prefix: str) -> None:
         feed = channel.feeds.get(prefix)

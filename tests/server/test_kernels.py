@@ -165,11 +165,10 @@ def test_nobody_else_may_write_a_kernels_stream(server: JupyterServer) -> None:
 
 
 @contextmanager
-def page(server: JupyterServer, stream: str) -> Iterator[None]:
-    """Shows the stream, as a page does."""
-    with httpx.stream(
-        "POST", f"{server.url}events", json={"streams": {stream: -1}}, headers=server.headers, trust_env=False
-    ) as answer:
+def page(server: JupyterServer, stream: str, *, outputs: bool = True) -> Iterator[None]:
+    """Shows the stream, as a page with its output does, or one without."""
+    wanted = {"streams": {stream: -1}, "outputs": outputs}
+    with httpx.stream("POST", f"{server.url}events", json=wanted, headers=server.headers, trust_env=False) as answer:
         next(answer.iter_raw())
         yield
 
@@ -181,6 +180,8 @@ def test_a_producer_is_told_once_that_a_page_shows_its_stream(server: JupyterSer
         url = f"{server.url}streams/{after}/events"
         with httpx.stream("GET", url, headers=server.headers, trust_env=False) as answer:  # no page, a curl
             next(answer.iter_raw())
+            assert one.append(after, 2, delta("x"))["op"] == "ack"
+        with page(server, after, outputs=False):
             assert one.append(after, 2, delta("x"))["op"] == "ack"
         with page(server, after), page(server, after):
             assert one.hear() == {"op": "watched", "stream": after}

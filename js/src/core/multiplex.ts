@@ -13,6 +13,8 @@ export interface ServerConfig {
   /** The server's root, ending in a slash. */
   baseUrl: string;
   token: string;
+  /** The page shows streams in outputs by itself: kernels need send it no widget. */
+  outputs?: boolean;
 }
 
 /** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
@@ -116,6 +118,10 @@ export class Multiplex {
     );
   }
 
+  get #outputs(): { outputs?: true } {
+    return this.config.outputs ? { outputs: true } : {};
+  }
+
   #list(on: boolean): void {
     if (on && this.listing.state === "failed") this.listing.setState("connecting");
     this.#settleSoon();
@@ -153,7 +159,7 @@ export class Multiplex {
     if (!Object.keys(add).length && !remove.length && list.list === undefined) return;
     for (const stream of Object.keys(add)) this.#asked.add(stream);
     for (const stream of remove) this.#asked.delete(stream);
-    const change = { add, remove, ...list };
+    const change = { add, remove, ...list, ...this.#outputs };
     const taken =
       consumer instanceof SocketConsumer
         ? consumer.send(JSON.stringify(change))
@@ -179,6 +185,7 @@ export class Multiplex {
         return JSON.stringify({
           streams: Object.fromEntries([...this.#following].map(([stream, store]) => [stream, store.after])),
           ...(this.#listed ? { list: true } : {}),
+          ...this.#outputs,
         });
       },
       onHello: (hello: HelloEvent) => {

@@ -6,20 +6,14 @@ import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { IRunningSessionManagers } from "@jupyterlab/running";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import type { Entry } from "../../core/listing";
-import { multiplexOf, type Multiplex } from "../../core/multiplex";
 import { duration } from "../../view/format";
-import { keep, show } from "./notebooks";
+import { keep, multiplexFor, show } from "./notebooks";
 import { Notifications } from "./notifications";
 import { MIME } from "./output";
 import { StreamRenderer } from "./renderer";
 import { RunningStreams } from "./running";
 
 const RANK = -20; // before the widget's view of the same output
-
-function multiplexFor(app: JupyterFrontEnd): Multiplex {
-  const { baseUrl, token } = app.serviceManager.serverSettings;
-  return multiplexOf({ baseUrl, token });
-}
 
 const outputs: JupyterFrontEndPlugin<void> = {
   id: "jupyter-sse:outputs",

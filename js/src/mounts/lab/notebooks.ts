@@ -5,8 +5,14 @@ import { URLExt } from "@jupyterlab/coreutils";
 import type { DocumentRegistry } from "@jupyterlab/docregistry";
 import { ServerConnection } from "@jupyterlab/services";
 import type { Entry } from "../../core/listing";
-import { multiplexOf } from "../../core/multiplex";
+import { multiplexOf, type Multiplex } from "../../core/multiplex";
 import { Restorer, type Notebook, type Server } from "./restorer";
+
+/** The page's connection to JupyterLab's server. */
+export function multiplexFor(app: JupyterFrontEnd): Multiplex {
+  const { baseUrl, token } = app.serviceManager.serverSettings;
+  return multiplexOf({ baseUrl, token, outputs: true });
+}
 
 /** Put back what the notebook, just read from disk, has lost. */
 export async function keep(app: JupyterFrontEnd, context: DocumentRegistry.Context): Promise<void> {
@@ -24,7 +30,7 @@ export async function keep(app: JupyterFrontEnd, context: DocumentRegistry.Conte
       return answer.ok ? ((await answer.json()) as Record<string, unknown>) : null;
     },
     dismiss: (stream) => void request(`streams/${stream}/output`, { method: "DELETE", keepalive: true }).catch(() => undefined),
-    source: (stream) => multiplexOf({ baseUrl: settings.baseUrl, token: settings.token }).source(stream),
+    source: (stream) => multiplexFor(app).source(stream),
     isOpenElsewhere: async () => {
       await context.sessionContext.ready;
       await kernels.refreshRunning();

@@ -4,7 +4,8 @@ import type { JupyterFrontEnd } from "@jupyterlab/application";
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
 import { Widget } from "@lumino/widgets";
-import { isElsewhere, multiplexOf } from "../../core/multiplex";
+import { isElsewhere } from "../../core/multiplex";
+import { multiplexFor } from "./notebooks";
 import { MIME, StreamOutput } from "./output";
 
 const WIDGET = "application/vnd.jupyter.widget-view+json";
@@ -19,8 +20,7 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
   constructor(app: JupyterFrontEnd) {
     super();
     this.#app = app;
-    const { baseUrl, token } = app.serviceManager.serverSettings;
-    this.#output = new StreamOutput(this.node, (stream) => multiplexOf({ baseUrl, token }).source(stream));
+    this.#output = new StreamOutput(this.node, (stream) => multiplexFor(app).source(stream));
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
