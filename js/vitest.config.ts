@@ -11,5 +11,11 @@ export default defineConfig({
       },
     },
   ],
-  test: { include: ["src/**/*.test.ts"], setupFiles: ["src/core/fakes.setup.ts"], environment: "node", css: true },
+  test: {
+    include: ["src/**/*.test.ts"],
+    setupFiles: ["src/core/fakes.setup.ts"],
+    environment: "node",
+    css: true,
+    testTimeout: 60_000, // the machine may be busy with other things
+  },
 });
