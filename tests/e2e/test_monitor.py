@@ -121,7 +121,7 @@ def test_the_list_lives_and_can_be_filtered_and_forgotten(make_server: Any, phon
     expect(row(phone, "Brot")).to_have_count(0, timeout=SECONDS)
     assert server.request("GET", f"streams/{bread}").status_code == 410
     open_monitor(phone, server, f"#/{bread}")
-    expect(phone.locator("[role=alert]")).to_contain_text("This stream has been deleted", timeout=SECONDS)
+    expect(phone.get_by_role("alert")).to_contain_text("This stream has been deleted", timeout=SECONDS)
 
 
 def test_the_connection_is_lost_and_comes_back(make_server: Any, phone: Page, tmp_path: Path) -> None:
@@ -135,6 +135,40 @@ def test_the_connection_is_lost_and_comes_back(make_server: Any, phone: Page, tm
     server.create(title="After")
     expect(row(phone, "After")).to_be_visible(timeout=SECONDS)
     expect(phone.get_by_text("Reconnecting")).to_have_count(0)
+
+
+def test_who_is_signed_out_meanwhile_can_sign_in_again(make_server: Any, phone: Page, tmp_path: Path) -> None:
+    server = make_server("--SSE.retry=100", home=tmp_path / "home")
+    server.create(title="Before")
+    open_monitor(phone, server)
+    expect(row(phone, "Before")).to_be_visible()
+    phone.context.clear_cookies()
+    server.stop()
+    server.start()
+    expect(phone.get_by_role("alert")).to_contain_text("no longer signed in", timeout=SECONDS)
+    expect(row(phone, "Before")).to_be_visible()
+    phone.get_by_role("button", name="Sign in").tap()
+    expect(phone).to_have_url(re.compile(r"/login\?next="))
+
+
+def test_back_is_where_one_was(make_server: Any, phone: Page) -> None:
+    server = make_server()
+    for index in range(60):
+        server.append(server.create(title=f"Job {index:02}"), '{"type":"done"}')
+    open_monitor(phone, server)
+    link = row(phone, "Job 25").get_by_role("link")
+    for back in (phone.go_back, phone.get_by_role("link", name="All streams").tap):
+        link.scroll_into_view_if_needed()
+        before = phone.evaluate("scrollY")
+        assert before > 500
+        link.tap()
+        expect(phone.locator("[data-sse-stream]")).to_be_visible()
+        expect(phone).to_have_title("Job 25 · Streams")
+        back()
+        expect(link).to_be_focused()
+        expect(link).to_be_in_viewport()
+        assert abs(phone.evaluate("scrollY") - before) < 100
+        expect(phone).to_have_title("Streams")
 
 
 @pytest.mark.parametrize("base_url", ["/", "/user/zoe@example.org/"])

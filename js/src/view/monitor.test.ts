@@ -76,8 +76,11 @@ test("running streams come first, each where it belongs when it ends", async () 
   expect([titles(), document.querySelector("header")?.textContent]).toEqual([["c"], "Streams0 running, 1 ended"]);
 });
 
-test("only what is seen is followed, and not without bound", async () => {
-  await listed(...Array.from({ length: 40 }, (_, index) => entry(`s${index}`)));
+test("only what is seen and runs is followed, and not without bound", async () => {
+  const ended = Array.from({ length: 40 }, (_, index) => entry(`e${index}`, { status: "done" }));
+  await listed(...ended);
+  see(rows(), true);
+  await listed(...ended, ...Array.from({ length: 40 }, (_, index) => entry(`s${index}`)));
   expect(Object.keys(sources)).toEqual([]);
   see(rows(), true);
   const followed = (): number => Object.values(sources).filter(({ watchers }) => watchers > 0).length;
@@ -125,17 +128,88 @@ test("a stream is forgotten by a second press, and again where that failed", asy
   button.click();
   button.click();
   await drawn();
-  expect([button.disabled, forgotten]).toEqual([true, ["a", "a"]]);
+  button.click(); // while it is under way
+  expect(forgotten).toEqual(["a", "a"]);
 });
 
-test("a server that cannot be asked is told, and asked again", async () => {
+const trouble = (): HTMLElement => document.querySelector(".jsse-trouble") as HTMLElement;
+const said = (): string | null | undefined => document.querySelector("main > [aria-live]")?.textContent;
+
+test("a server that cannot be asked is told over what is listed, and asked again", async () => {
+  await listed(entry("a"));
+  see(rows(), true);
   const retry = vi.spyOn(page.listing, "retry");
-  page.listing.setState("failed", { message: "Not allowed.", code: "forbidden", retryable: false });
+  expect(trouble().hidden).toBe(true);
+  page.listing.setState("failed", { message: "Too old.", code: "old", retryable: false });
+  sources["a"]?.setState("failed");
+  const asked = vi.spyOn(sources["a"] as Live, "retry");
   await drawn();
-  const empty = document.querySelector(".jsse-empty");
-  expect([empty?.querySelector("p")?.textContent, document.querySelector(".jsse-connection")?.textContent]).toEqual(["Not allowed.", "Not connected"]);
-  empty?.querySelector("button")?.click();
-  expect(retry).toHaveBeenCalled();
+  expect([titles(), trouble().hidden, trouble().firstChild?.textContent]).toEqual([["a"], false, "Too old."]);
+  trouble().querySelector("button")?.click();
+  expect([retry.mock.calls.length, asked.mock.calls.length]).toEqual([1, 1]);
+  await listed(entry("a"));
+  expect(trouble().hidden).toBe(true);
+});
+
+test("who is no longer signed in is told how to be", async () => {
+  page.listing.setState("failed", { message: "Not allowed. Send the token.", code: "forbidden", retryable: false, status: 403 });
+  await drawn();
+  expect(trouble().textContent).toBe("You are no longer signed in.Sign in");
+});
+
+test("those who hear the page are told what begins and ends, and nothing else", async () => {
+  await listed(entry("a"), entry("b", { status: "done" }));
+  expect(said()).toBe("");
+  page.listing.take({ type: "listed", streams: [entry("a", { title: "New title" }), entry("c")] });
+  await drawn();
+  expect(said()).toBe("c: Running");
+  page.listing.take({ type: "listed", streams: [entry("a", { status: "error" })] });
+  await drawn();
+  expect(said()).toBe("a: Failed");
+  page.listing.take({ type: "listed", streams: ["1", "2", "3", "4"].map((stream) => entry(stream)) });
+  await drawn();
+  expect(said()).toBe("4 streams have begun or ended");
+});
+
+test("the focus stays where it was, or goes to what is nearest", async () => {
+  await listed(entry("a", { created: 1 }), entry("b", { created: 2, status: "done" }), entry("c", { created: 3, status: "done" }));
+  const focused = (): string | null | undefined => document.activeElement?.closest(".jsse-row")?.querySelector(".jsse-title")?.textContent;
+  rows()[0]?.querySelector("a")?.focus();
+  page.listing.take({ type: "listed", streams: [entry("a", { created: 1, status: "done" })] });
+  await drawn();
+  expect([titles(), focused()]).toEqual([["c", "b", "a"], "a"]);
+  rows()[1]?.querySelector<HTMLElement>('[data-sse-action="forget"]')?.focus();
+  page.listing.take({ type: "listed", streams: [], gone: ["b"] });
+  await drawn();
+  expect(focused()).toBe("a");
+  page.listing.take({ type: "listed", streams: [], gone: ["a"] });
+  await drawn();
+  expect(focused()).toBe("c");
+  location.hash = "#/c";
+  await drawn();
+  expect(document.activeElement?.className).toBe("jsse-back");
+  location.hash = "#/";
+  await drawn();
+  expect(focused()).toBe("c");
+});
+
+test("time passes for what runs, and costs nothing for what has ended", async () => {
+  vi.useFakeTimers({ now: new Date(2026, 10, 21, 23, 59, 50) });
+  unmount();
+  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: null });
+  const now = Date.now() / 1000;
+  page.listing.take({ type: "listed", streams: [entry("a", { created: now }), entry("b", { status: "done", created: now, updated: now })] });
+  await vi.advanceTimersByTimeAsync(40);
+  const [runs, ended] = rows().map((row) => row.querySelector(".jsse-row-facts") as HTMLElement);
+  let draws = 0;
+  new MutationObserver((changes) => (draws += changes.length)).observe(ended as HTMLElement, { childList: true, characterData: true, subtree: true });
+  const clock = vi.spyOn(Date.prototype, "toLocaleTimeString");
+  await vi.advanceTimersByTimeAsync(5000);
+  expect([runs?.textContent, clock.mock.calls.length, draws]).toEqual(["Running · 0:05task", 0, 0]);
+  expect(ended?.textContent).not.toContain("21");
+  await vi.advanceTimersByTimeAsync(6000);
+  expect(ended?.textContent).toContain("21");
+  vi.useRealTimers();
 });
 
 test.each([

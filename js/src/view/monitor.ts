@@ -1,27 +1,32 @@
 // The monitor page: all streams of a server, and one of them at a time.
 
+import type { Problem } from "../core/connection";
 import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { h, setAttribute, setText, styleSheet } from "./dom";
 import { mount } from "./mount";
 import { address, place, STATES, type Place, type State } from "./place";
-import { notebookUrl, Row, type MonitorOptions } from "./row";
+import { nameOf, notebookUrl, Row, WORDS, type MonitorOptions } from "./row";
 import styles from "./monitor.css";
 import viewStyles from "./style.css";
 
 const FOLLOWED = 30; // rows whose progress is shown at a time; each costs every event of its stream
+const ANNOUNCED = 3; // changes at a time that are told one by one
 
 /** Show the page in an element; returns how to take it away. */
 export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: MonitorOptions): () => void {
   const root = h("div", { class: "jsse jsse-monitor" });
   const list = new List(multiplex, options);
   let shown: { stream: string; element: HTMLElement; dispose: () => void } | null = null;
+  let left = 0; // how far down the list was left
   root.append(styleSheet(viewStyles + styles), list.element);
   el.append(root);
 
   const go = (): void => {
     const { stream, ...filter } = place(location.hash);
-    if (shown?.stream !== stream) {
+    const from = shown?.stream;
+    if (stream && !from) left = window.scrollY;
+    if (from !== stream) {
       shown?.dispose();
       shown?.element.remove();
       shown = null;
@@ -33,6 +38,9 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
       root.append(shown.element);
       shown.element.querySelector<HTMLElement>("a")?.focus();
       window.scrollTo(0, 0);
+    } else if (from && !stream) {
+      window.scrollTo(0, left);
+      list.focus(from);
     }
   };
   window.addEventListener("hashchange", go);
@@ -77,7 +85,6 @@ function showOne(
     dispose: () => {
       leave();
       unmount();
-      document.title = "Streams";
     },
   };
 }
@@ -92,10 +99,14 @@ class List {
   #ended = h("ul", { class: "jsse-rows", "aria-label": "Ended" });
   #count = h("span", { class: "jsse-state" });
   #connection = h("span", { class: "jsse-connection", role: "status" });
+  #trouble = h("div", { class: "jsse-error jsse-trouble", role: "alert", hidden: true });
+  #said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   #search = h("input", { type: "search", class: "jsse-search", placeholder: "Filter", "aria-label": "Filter by title, notebook or kind" });
   #states = h("div", { class: "jsse-states", role: "group", "aria-label": "State" });
   #empty = h("div", { class: "jsse-empty", hidden: true });
   #visible = false;
+  #statuses: Map<string, string> | null = null; // as they were told last, once there is a list
+  #problem: Problem | null = null;
   #frame = 0;
   #unsubscribe: () => void;
   #clock: ReturnType<typeof setInterval>;
@@ -114,10 +125,12 @@ class List {
       "main",
       {},
       h("header", {}, h("h1", {}, "Streams"), this.#count, this.#connection),
+      this.#trouble,
       h("div", { class: "jsse-filter", role: "search" }, this.#search, this.#states),
       this.#running,
       this.#ended,
       this.#empty,
+      this.#said,
     );
     this.#seen = new IntersectionObserver((changes) => {
       for (const { target, isIntersecting } of changes) {
@@ -127,7 +140,7 @@ class List {
       this.#follow();
     });
     this.#unsubscribe = multiplex.listing.subscribe(() => this.#drawSoon());
-    this.#clock = setInterval(() => this.#drawSoon(), 1000);
+    this.#clock = setInterval(() => this.#tick(), 1000);
   }
 
   show(filter: Omit<Place, "stream">, visible: boolean): void {
@@ -141,6 +154,11 @@ class List {
       this.#draw();
     }
     this.#follow();
+  }
+
+  /** Where a person was before they opened this stream. */
+  focus(stream: string): void {
+    this.#rows.get(stream)?.focus();
   }
 
   dispose(): void {
@@ -164,6 +182,12 @@ class List {
     });
   }
 
+  /** What is running takes longer and longer; what has ended says the date from midnight on. */
+  #tick(): void {
+    const now = new Date();
+    if (this.#visible && !document.hidden) for (const row of this.#rows.values()) row.tick(now);
+  }
+
   #draw(): void {
     const { entries, state, problem } = this.#multiplex.listing;
     const wanted = entries.filter((entry) => this.#wants(entry));
@@ -179,24 +203,56 @@ class List {
         gone.delete(entry.stream);
         row.update(entry);
         // Moved only where the order is another: what moves loses the focus.
-        if (row.element === next) next = next.nextElementSibling;
-        else ul.insertBefore(row.element, next);
+        if (row.element === next) {
+          next = next.nextElementSibling;
+          continue;
+        }
+        const focused = row.element.contains(document.activeElement);
+        ul.insertBefore(row.element, next);
+        if (focused) row.focus();
       }
       ul.hidden = !those.length;
     }
     for (const stream of gone) this.#remove(stream);
     const running = entries.filter(({ status }) => status === "running").length;
     setText(this.#count, state === "open" ? `${running} running, ${entries.length - running} ended` : "");
+    document.title = running ? `${running} running · Streams` : "Streams";
     setText(this.#connection, CONNECTION[state] ?? "");
     setAttribute(this.#connection, "data-state", state);
-    this.#sayNothing(wanted.length, entries.length, problem?.message ?? null);
+    this.#sayTrouble(state === "failed" ? problem : null);
+    this.#sayNothing(wanted.length, entries.length);
+    if (state === "open") this.#announce(entries);
   }
 
-  #sayNothing(wanted: number, all: number, problem: string | null): void {
-    this.#empty.hidden = wanted > 0 || (this.#multiplex.listing.state !== "open" && !problem);
+  /** Only what trying again by itself cannot mend: mostly, that the sign-in has expired. */
+  #sayTrouble(problem: Problem | null): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    this.#trouble.hidden = !problem;
+    if (!problem) this.#trouble.replaceChildren();
+    else if (problem.status === 401 || problem.status === 403)
+      // The server leads from this page to the one for signing in, and back.
+      this.#trouble.replaceChildren("You are no longer signed in.", this.#button("Sign in", () => location.reload()));
+    else this.#trouble.replaceChildren(h("span", { dir: "auto" }, problem.message), this.#button("Try again", () => this.#retry()));
+  }
+
+  #retry(): void {
+    this.#multiplex.listing.retry();
+    for (const row of this.#rows.values()) row.retry();
+  }
+
+  /** To those who do not see the page: which streams have begun or ended. */
+  #announce(entries: readonly Entry[]): void {
+    const changed = this.#statuses ? entries.filter(({ stream, status }) => this.#statuses?.get(stream) !== status) : [];
+    this.#statuses = new Map(entries.map(({ stream, status }) => [stream, status]));
+    if (changed.length > ANNOUNCED) setText(this.#said, `${changed.length} streams have begun or ended`);
+    else if (changed.length) setText(this.#said, changed.map((entry) => `${nameOf(entry)}: ${WORDS[entry.status] ?? entry.status}`).join(", "));
+  }
+
+  #sayNothing(wanted: number, all: number): void {
+    this.#empty.hidden = wanted > 0 || this.#multiplex.listing.state !== "open";
     if (this.#empty.hidden) return;
-    if (problem) this.#empty.replaceChildren(h("p", {}, problem), this.#button("Try again", () => this.#multiplex.listing.retry()));
-    else if (all) this.#empty.replaceChildren(h("p", {}, "No stream is like this."), this.#button("Show all", () => this.#ask({ text: "", state: "all" })));
+    if (all) this.#empty.replaceChildren(h("p", {}, "No stream is like this."), this.#button("Show all", () => this.#ask({ text: "", state: "all" })));
     else {
       const code = h("pre", { dir: "ltr" }, 'from jupyter_sse import track\n\nfor x in track(range(100), "Training"):\n    ...');
       this.#empty.replaceChildren(h("p", {}, "Nothing has run yet. In a notebook:"), code);
@@ -232,6 +288,10 @@ class List {
   #remove(stream: string): void {
     const row = this.#rows.get(stream);
     if (!row) return;
+    if (row.element.contains(document.activeElement)) {
+      const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
+      this.#rows.get(neighbour?.getAttribute("data-sse-row") ?? "")?.focus();
+    }
     this.#seen.unobserve(row.element);
     row.dispose();
     row.element.remove();
@@ -240,7 +300,7 @@ class List {
 
   #follow(): void {
     let room = FOLLOWED;
-    for (const row of this.#rows.values()) row.follow(this.#visible && row.isSeen && room-- > 0);
+    for (const row of this.#rows.values()) row.follow(this.#visible && row.isSeen && row.isRunning && room-- > 0);
   }
 }
 

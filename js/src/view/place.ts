@@ -17,7 +17,7 @@ export function place(hash: string): Place {
   return {
     stream: /^[\w-]{1,64}$/.test(path) ? path : null,
     text: asked.get("q") ?? "",
-    state: state in STATES ? (state as State) : "all",
+    state: Object.hasOwn(STATES, state) ? (state as State) : "all",
   };
 }
 

@@ -12,11 +12,15 @@ export interface MonitorOptions {
   notebooks: string | null;
 }
 
-const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
+export const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
 const SURE_MS = 4000; // how long "Forget?" waits for a second press
 
 export function notebookUrl({ notebooks }: MonitorOptions, path: string | null): string | null {
   return notebooks && path ? notebooks + path.split("/").map(encodeURIComponent).join("/") : null;
+}
+
+export function nameOf({ title, kind }: Entry): string {
+  return title || (kind === "answer" ? "Answer" : kind) || "Stream";
 }
 
 export class Row {
@@ -28,11 +32,16 @@ export class Row {
   #title: HTMLAnchorElement;
   #state = h("span", { class: "jsse-state" });
   #step = h("span", { class: "jsse-row-step", dir: "auto" });
+  #kind = h("span", { class: "jsse-row-kind" });
+  #problem = h("div", { class: "jsse-note", role: "alert", hidden: true });
   #fill = h("span", { class: "jsse-bar-fill" });
   #track = h("span", { class: "jsse-bar-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, this.#fill);
   #cancel: CancelButton;
   #forget = h("button", { type: "button", class: "jsse-button", "data-sse-action": "forget" }, "Forget");
+  #forgetting = false;
   #leave: (() => void) | null = null;
+  #frame = 0;
+  #day = "";
 
   constructor(multiplex: Multiplex, options: MonitorOptions, entry: Entry) {
     this.#multiplex = multiplex;
@@ -49,28 +58,47 @@ export class Row {
       window.dispatchEvent(new HashChangeEvent("hashchange"));
     });
     const url = notebookUrl(options, entry.path);
-    const path = entry.path && (url ? h("a", { href: url, target: "_blank", rel: "noopener", class: "jsse-row-path", dir: "auto" }, entry.path) : h("span", { class: "jsse-row-path", dir: "auto" }, entry.path));
+    const path = entry.path && (url ? h("a", { href: url, target: "_blank", rel: "noopener", class: "jsse-row-path", dir: "ltr" }, entry.path) : h("span", { class: "jsse-row-path", dir: "ltr" }, entry.path));
     this.#forget.addEventListener("click", () => void this.#pressForget());
     this.element = h(
       "li",
       { class: "jsse-row", "data-sse-row": entry.stream },
       h("div", { class: "jsse-row-line" }, this.#dot, this.#title, this.#cancel.element, this.#forget),
       this.#track,
-      h("div", { class: "jsse-row-facts" }, this.#state, this.#step, path),
+      h("div", { class: "jsse-row-facts" }, this.#state, this.#step, this.#kind, path),
       this.#cancel.note,
+      this.#problem,
     );
   }
 
+  get isRunning(): boolean {
+    return this.#entry.status === "running";
+  }
+
   update(entry: Entry): void {
+    if (this.#day && entry === this.#entry) return;
     this.#entry = entry;
     this.#draw();
   }
 
+  tick(now: Date): void {
+    if (this.isRunning || now.toDateString() !== this.#day) this.#draw();
+  }
+
+  focus(): void {
+    this.#title.focus({ preventScroll: true });
+  }
+
+  retry(): void {
+    if (this.#leave) this.#multiplex.source(this.#entry.stream).retry();
+  }
+
   follow(on: boolean): void {
-    on &&= this.#entry.status === "running";
     if (on === (this.#leave !== null)) return;
-    if (on) this.#leave = this.#multiplex.source(this.#entry.stream).subscribe(() => this.#draw());
-    else {
+    if (on) {
+      this.#leave = this.#multiplex.source(this.#entry.stream).subscribe(() => this.#drawSoon());
+      this.#drawSoon(); // what is known from before
+    } else {
       this.#leave?.();
       this.#leave = null;
     }
@@ -78,16 +106,27 @@ export class Row {
 
   dispose(): void {
     this.#leave?.();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  #drawSoon(): void {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
   }
 
   #draw(): void {
     const { status, title, kind, created, updated, stream } = this.#entry;
-    const running = status === "running";
+    const running = this.isRunning;
+    this.#day = new Date().toDateString();
     if (!running) this.follow(false);
     const snapshot = this.#leave ? this.#multiplex.source(stream).snapshot : null;
     setAttribute(this.element, "data-sse-status", status);
-    setText(this.#title, title || (kind === "answer" ? "Answer" : kind) || "Stream");
-    this.#cancel.update(running && (snapshot === null || !snapshot.seq || snapshot.cancellable));
+    setText(this.#title, nameOf(this.#entry));
+    setText(this.#kind, (title && kind) || "");
+    this.#kind.hidden = !this.#kind.textContent;
+    this.#cancel.update(running && (snapshot?.cancellable ?? false));
     this.#forget.hidden = running;
 
     const bar = snapshot?.bars.find((one) => percent(one) !== null);
@@ -109,15 +148,24 @@ export class Row {
   }
 
   async #pressForget(): Promise<void> {
+    if (this.#forgetting) return;
+    this.#say("");
     if (this.#forget.textContent === "Forget") {
       setText(this.#forget, "Really forget?");
       setTimeout(() => setText(this.#forget, "Forget"), SURE_MS);
       return;
     }
-    this.#forget.disabled = true;
-    if (await this.#multiplex.forget(this.#entry.stream)) return; // the list says when it is gone
-    this.#forget.disabled = false;
+    // Not disabled meanwhile: that would take the focus away.
+    this.#forgetting = true;
+    const forgotten = await this.#multiplex.forget(this.#entry.stream);
+    if (forgotten) return; // the list says when it is gone
+    this.#forgetting = false;
     setText(this.#forget, "Forget");
-    setText(this.#state, "It could not be forgotten. Try again.");
+    this.#say("It could not be forgotten. Try again.");
+  }
+
+  #say(problem: string): void {
+    setText(this.#problem, problem);
+    this.#problem.hidden = !problem;
   }
 }
