@@ -1,5 +1,7 @@
 // What a browser has and the tests need under their control.
 
+import { StreamStore, type CancelAnswer } from "./source";
+
 type Granted = (lock: Lock | null) => unknown;
 
 /** Web Locks of one browser, asked with `ifAvailable`. */
@@ -81,4 +83,17 @@ export function fakeSockets(born: (socket: FakeSocket) => void = (socket) => soc
   FakeSocket.made = [];
   FakeSocket.born = born;
   globalThis.WebSocket = FakeSocket as unknown as typeof WebSocket;
+}
+
+/** A stream that a test pushes into, with the number of those who want it. */
+export class FakeStore extends StreamStore {
+  watchers = 0;
+
+  cancel(): Promise<CancelAnswer> {
+    return Promise.resolve({ via: "producer", message: "" });
+  }
+
+  protected watched(on: boolean): void {
+    this.watchers += on ? 1 : -1;
+  }
 }

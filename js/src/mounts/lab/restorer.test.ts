@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from "vitest";
+import { FakeStore } from "../../core/fakes";
 import type { Snapshot } from "../../core/events";
 import type { Entry } from "../../core/listing";
-import { StreamStore, type CancelAnswer } from "../../core/source";
 import { emptySnapshot } from "../../core/state";
 import { MIME } from "./output";
 import { Restorer, type Cell, type DisplayData, type OutputsChange, type Server, type Signal } from "./restorer";
@@ -41,20 +41,10 @@ class FakeOutputs {
   }
 }
 
-class Live extends StreamStore {
-  watchers = 0;
-  cancel(): Promise<CancelAnswer> {
-    return Promise.resolve({ via: "producer", message: "" });
-  }
-  protected watched(on: boolean): void {
-    this.watchers += on ? 1 : -1;
-  }
-}
-
 class FakeServer implements Server {
   outputs: Record<string, Data | null> = {};
   dismissed: string[] = [];
-  sources: Record<string, Live> = {};
+  sources: Record<string, FakeStore> = {};
   elsewhere = false;
   output(stream: string): Promise<Data | null> {
     return Promise.resolve(stream in this.outputs ? (this.outputs[stream] ?? null) : live(stream));
@@ -62,8 +52,8 @@ class FakeServer implements Server {
   dismiss(stream: string): void {
     this.dismissed.push(stream);
   }
-  source(stream: string): Live {
-    return (this.sources[stream] ??= new Live(stream));
+  source(stream: string): FakeStore {
+    return (this.sources[stream] ??= new FakeStore(stream));
   }
   isOpenElsewhere(): Promise<boolean> {
     return Promise.resolve(this.elsewhere);

@@ -1,8 +1,9 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { FakeStore } from "../../core/fakes";
 import type { Entry } from "../../core/listing";
 import type { Multiplex } from "../../core/multiplex";
-import { StreamStore, type CancelAnswer } from "../../core/source";
+import type { CancelAnswer } from "../../core/source";
 import { Notifications } from "./notifications";
 import { RunningStreams } from "./running";
 
@@ -14,16 +15,6 @@ vi.mock("@jupyterlab/ui-components", () => ({
     }
   },
 }));
-
-class Live extends StreamStore {
-  watchers = 0;
-  cancel(): Promise<CancelAnswer> {
-    return Promise.resolve({ via: "producer", message: "" });
-  }
-  protected watched(on: boolean): void {
-    this.watchers += on ? 1 : -1;
-  }
-}
 
 const NOW = 1_000_000;
 const entry = (stream: string, more: Partial<Entry> = {}): Entry => ({
@@ -46,7 +37,7 @@ class FakeListing {
 }
 
 let listing: FakeListing;
-let sources: Record<string, Live>;
+let sources: Record<string, FakeStore>;
 let said: string[];
 let visible: boolean;
 let answers: { cancel: CancelAnswer["via"]; forget: boolean };
@@ -61,7 +52,7 @@ beforeEach(() => {
   answers = { cancel: "producer", forget: true };
   const multiplex = {
     listing,
-    source: (stream: string) => (sources[stream] ??= new Live(stream)),
+    source: (stream: string) => (sources[stream] ??= new FakeStore(stream)),
     cancel: (stream: string) => {
       said.push(`cancel ${stream}`);
       return Promise.resolve({ via: answers.cancel, message: "No way." });
