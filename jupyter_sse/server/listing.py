@@ -63,8 +63,10 @@ class Listing:
         self._readers.add(reader)
         reader.on_close(lambda: self._readers.discard(reader))
         async with self._telling:
-            entries = await self._hub.log.entries()
-            reader.tell(self._frame(streams=list(map(self.show, entries)), all=True))
+            # The log gives the newest ones; what has been running for long is behind them, and is what people look for.
+            newest, running = await self._hub.log.entries(), await self._hub.log.entries(status="running")
+            entries = {entry.id: entry for entry in (*newest, *running)}
+            reader.tell(self._frame(streams=list(map(self.show, entries.values())), all=True))
 
     def unwatch(self, reader: Reader) -> None:
         self._readers.discard(reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -426,5 +427,20 @@ def test_a_reader_that_leaves_is_forgotten() -> None:
         assert not channel.feeds
         assert not hub.readers
         assert hub.stats.connections == 0
+
+    run(scenario)
+
+
+def test_what_runs_is_listed_however_much_has_ended_since() -> None:
+    async def scenario(hub: Hub) -> None:
+        for number in range(1100):
+            channel = await hub.channel(f"s{number}")
+            end: list[Event] = [Done()] if number else []
+            await hub.append(channel, 1, [encode(event) for event in (Start(), *end)], [Start(), *end])
+        client = Client(hub, keep=True)
+        await hub.listing.watch(client.reader)
+        await client.read(lambda: bool(client.frames))
+        listed = [entry["stream"] for entry in json.loads(client.frames[0].data)["streams"]]
+        assert listed == [*(f"s{number}" for number in range(1099, 99, -1)), "s0"]
 
     run(scenario)
