@@ -19,7 +19,7 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
   const list = new List(multiplex, options);
   let shown: { stream: string; element: HTMLElement; dispose: () => void } | null = null;
   let left = 0; // how far down the list was left
-  root.append(styleSheet(viewStyles + styles), list.element);
+  root.append(styleSheet(viewStyles + styles));
   el.append(root);
 
   const go = (): void => {
@@ -31,7 +31,8 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
       shown?.element.remove();
       shown = null;
     }
-    list.element.hidden = stream !== null;
+    if (stream) list.element.remove(); // of each stream there is one view at a time
+    else if (!list.element.isConnected) root.append(list.element);
     list.show(filter, stream === null);
     if (stream && !shown) {
       shown = showOne(multiplex, options, stream);
@@ -134,7 +135,7 @@ class List {
     );
     this.#seen = new IntersectionObserver((changes) => {
       for (const { target, isIntersecting } of changes) {
-        const row = this.#rows.get(target.getAttribute("data-sse-row") ?? "");
+        const row = this.#rows.get(target.getAttribute("data-sse-stream") ?? "");
         if (row) row.isSeen = isIntersecting;
       }
       this.#follow();
@@ -290,7 +291,7 @@ class List {
     if (!row) return;
     if (row.element.contains(document.activeElement)) {
       const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
-      this.#rows.get(neighbour?.getAttribute("data-sse-row") ?? "")?.focus();
+      this.#rows.get(neighbour?.getAttribute("data-sse-stream") ?? "")?.focus();
     }
     this.#seen.unobserve(row.element);
     row.dispose();

@@ -62,7 +62,7 @@ export class Row {
     this.#forget.addEventListener("click", () => void this.#pressForget());
     this.element = h(
       "li",
-      { class: "jsse-row", "data-sse-row": entry.stream },
+      { class: "jsse-row", "data-sse-stream": entry.stream },
       h("div", { class: "jsse-row-line" }, this.#dot, this.#title, this.#cancel.element, this.#forget),
       this.#track,
       h("div", { class: "jsse-row-facts" }, this.#state, this.#step, this.#kind, path),
