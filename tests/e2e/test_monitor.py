@@ -48,7 +48,7 @@ def test_a_run_is_watched_and_cancelled_with_its_notebook_closed(
     open_notebook: Any, lab: JupyterServer, phone: Page
 ) -> None:
     cell = """
-with task("Bake bread", steps=2) as t:
+with task("Bake rolls", steps=2) as t:
     t.step("Kneading")
     for i in track(range(10), "rounds"):
         t.log(f"round {i}")
@@ -60,7 +60,7 @@ with task("Bake bread", steps=2) as t:
     notebook.page.goto("about:blank")
 
     open_monitor(phone, lab)
-    item = row(phone, "Bake bread")
+    item = row(phone, "Bake rolls")
     expect(item).to_contain_text("[1/2] Kneading", timeout=SECONDS)
     for index in range(5):
         opened(notebook, f"monitor-{index}")
@@ -69,11 +69,11 @@ with task("Bake bread", steps=2) as t:
         "href", f"/lab/tree/{notebook.path.name}"
     )
 
-    item.get_by_role("link", name="Bake bread").tap()
+    item.get_by_role("link", name="Bake rolls").tap()
     view = phone.locator("[data-sse-stream]")
     expect(view.locator("[data-sse-part=log]")).to_contain_text("round 5", timeout=SECONDS)
     expect(phone.get_by_role("link", name="Open the notebook")).to_be_visible()
-    expect(phone).to_have_title("Bake bread · Streams")
+    expect(phone).to_have_title("Bake rolls · Streams")
     opened(notebook, "monitor-5")
     expect(view.locator("[data-sse-part=log]")).to_contain_text("round 6", timeout=SECONDS)
     phone.reload()

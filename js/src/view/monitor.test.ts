@@ -98,6 +98,7 @@ test("only what is seen and runs is followed, and not without bound", async () =
 test("the address holds the filter, and nothing that it holds is trusted", async () => {
   await listed(entry("a", { title: "Bake <b>bread</b>", path: "x y/#1.ipynb" }), entry("b", { status: "error" }));
   expect(rows()[0]?.querySelector("b")).toBeNull();
+  expect(rows()[0]?.querySelector(".jsse-row-kind")?.textContent).toBe("");
   expect(rows()[0]?.querySelector(".jsse-row-path")?.getAttribute("href")).toBe("/lab/tree/x%20y/%231.ipynb");
   const search = document.querySelector("input") as HTMLInputElement;
   search.value = "BREAD x";
@@ -106,7 +107,12 @@ test("the address holds the filter, and nothing that it holds is trusted", async
   location.hash = "#/?state=failed";
   await drawn();
   expect([titles(), search.value]).toEqual([["b"], ""]);
-  location.hash = "#/?state=<img>&q=none";
+  await listed(...page.listing.entries.filter(({ stream }) => stream !== "c"), entry("c", { kind: "answer", title: null, status: "done" }), entry("d", { kind: "answer", status: "done" }));
+  location.hash = "#/?q=answer";
+  await drawn();
+  expect(rows().map((row) => ["title", "row-kind"].map((name) => row.querySelector(`.jsse-${name}`)?.textContent))).toEqual([["Answer", ""], ["d", "answer"]]);
+  await listed(entry("a", { title: "Bake <b>bread</b>" }), entry("b", { status: "error" }));
+  location.hash = "#/?state=constructor&q=none";
   await drawn();
   expect([titles(), document.querySelector(".jsse-empty")?.textContent]).toEqual([[], "No stream is like this.Show all"]);
   location.hash = "#/../../api";
@@ -205,7 +211,7 @@ test("time passes for what runs, and costs nothing for what has ended", async ()
   new MutationObserver((changes) => (draws += changes.length)).observe(ended as HTMLElement, { childList: true, characterData: true, subtree: true });
   const clock = vi.spyOn(Date.prototype, "toLocaleTimeString");
   await vi.advanceTimersByTimeAsync(5000);
-  expect([runs?.textContent, clock.mock.calls.length, draws]).toEqual(["Running · 0:05task", 0, 0]);
+  expect([runs?.textContent, clock.mock.calls.length, draws]).toEqual(["Running · 0:05", 0, 0]);
   expect(ended?.textContent).not.toContain("21");
   await vi.advanceTimersByTimeAsync(6000);
   expect(ended?.textContent).toContain("21");

@@ -22,7 +22,7 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
   root.append(styleSheet(viewStyles + styles));
   el.append(root);
 
-  const go = (): void => {
+  const go = (event?: Event): void => {
     const { stream, ...filter } = place(location.hash);
     const from = shown?.stream;
     if (stream && !from) left = window.scrollY;
@@ -37,7 +37,7 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
     if (stream && !shown) {
       shown = showOne(multiplex, options, stream);
       root.append(shown.element);
-      shown.element.querySelector<HTMLElement>("a")?.focus();
+      if (event) shown.element.querySelector<HTMLElement>("a")?.focus();
       window.scrollTo(0, 0);
     } else if (from && !stream) {
       window.scrollTo(0, left);

@@ -124,7 +124,7 @@ export class Row {
     const snapshot = this.#leave ? this.#multiplex.source(stream).snapshot : null;
     setAttribute(this.element, "data-sse-status", status);
     setText(this.#title, nameOf(this.#entry));
-    setText(this.#kind, (title && kind) || "");
+    setText(this.#kind, title && kind && kind !== "task" ? kind : ""); // that says nothing of one among many tasks
     this.#kind.hidden = !this.#kind.textContent;
     this.#cancel.update(running && (snapshot?.cancellable ?? false));
     this.#forget.hidden = running;

@@ -25,7 +25,8 @@ export class Steps {
     if (key === this.#drawn) return;
     this.#drawn = key;
     const running = snapshot.status === "running";
-    setText(this.#current, label(last) + (last.of ? ` (${last.step} of ${last.of})` : ""));
+    // In a direction of its own: within Arabic the words of it would change places.
+    this.#current.replaceChildren(label(last), last.of ? h("span", { dir: "ltr" }, ` (${last.step} of ${last.of})`) : "");
     const past = running ? snapshot.steps.slice(0, -1) : snapshot.steps;
     this.#current.hidden = !running;
     const items = past.map((step, index) => {
