@@ -4,9 +4,10 @@ import type { Problem } from "../core/connection";
 import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { h, setAttribute, setText, styleSheet } from "./dom";
+import { nameOf, statusWord } from "./format";
 import { mount } from "./mount";
 import { address, place, STATES, type Place, type State } from "./place";
-import { nameOf, notebookUrl, Row, WORDS, type MonitorOptions } from "./row";
+import { notebookUrl, Row, type MonitorOptions } from "./row";
 import styles from "./monitor.css";
 import viewStyles from "./style.css";
 
@@ -247,7 +248,7 @@ class List {
     const changed = this.#statuses ? entries.filter(({ stream, status }) => this.#statuses?.get(stream) !== status) : [];
     this.#statuses = new Map(entries.map(({ stream, status }) => [stream, status]));
     if (changed.length > ANNOUNCED) setText(this.#said, `${changed.length} streams have begun or ended`);
-    else if (changed.length) setText(this.#said, changed.map((entry) => `${nameOf(entry)}: ${WORDS[entry.status] ?? entry.status}`).join(", "));
+    else if (changed.length) setText(this.#said, changed.map((entry) => `${nameOf(entry)}: ${statusWord(entry.status)}`).join(", "));
   }
 
   #sayNothing(wanted: number, all: number): void {
