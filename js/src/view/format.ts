@@ -1,6 +1,31 @@
 // Figures as people read them.
 
-import type { ProgressEvent } from "../core/events";
+import type { ProgressEvent, StepEvent } from "../core/events";
+import type { Entry } from "../core/listing";
+
+const WORDS: Record<string, string> = {
+  connecting: "Connecting",
+  running: "Running",
+  reconnecting: "Reconnecting",
+  done: "Done",
+  error: "Failed",
+  cancelled: "Cancelled",
+};
+
+/** A status in a word. */
+export function statusWord(status: string): string {
+  return WORDS[status] ?? status;
+}
+
+/** What a stream is called in a list. */
+export function nameOf({ title, kind }: Entry): string {
+  return title || (kind === "answer" ? "Answer" : kind) || "Stream";
+}
+
+/** "[3/8] Rendering" */
+export function stepText({ step, of, message }: StepEvent): string {
+  return `[${step}${of ? `/${of}` : ""}] ${message}`;
+}
 
 /** 75 -> "1:15", 3675 -> "1:01:15". */
 export function duration(seconds: number): string {

@@ -4,16 +4,8 @@ import type { StreamSource } from "../core/source";
 import type { Snapshot } from "../core/events";
 import { CancelButton } from "./cancel";
 import { h, setText } from "./dom";
-import { duration } from "./format";
+import { duration, statusWord } from "./format";
 
-const WORDS: Record<string, string> = {
-  connecting: "Connecting",
-  running: "Running",
-  reconnecting: "Reconnecting",
-  done: "Done",
-  error: "Failed",
-  cancelled: "Cancelled",
-};
 const REASONS: Record<string, string> = { timeout: "Timed out", length: "Done, cut at its length limit", closed: "Closed" };
 
 export class Header {
@@ -55,6 +47,6 @@ export class Header {
     if (status === "running" && this.#cancel.asked) return "Cancelling…";
     if (status === "cancelled" && this.#cancel.via === "interrupt") return "Cancelled, kernel interrupted";
     if (status === "done") return REASONS[snapshot.reason ?? ""] ?? "Done";
-    return WORDS[status] ?? status;
+    return statusWord(status);
   }
 }

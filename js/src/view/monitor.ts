@@ -4,9 +4,10 @@ import type { Problem } from "../core/connection";
 import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { h, setAttribute, setText, styleSheet } from "./dom";
+import { nameOf, statusWord } from "./format";
 import { mount } from "./mount";
 import { address, place, STATES, type Place, type State } from "./place";
-import { nameOf, notebookUrl, Row, WORDS, type MonitorOptions } from "./row";
+import { notebookUrl, Row, type MonitorOptions } from "./row";
 import styles from "./monitor.css";
 import viewStyles from "./style.css";
 
@@ -19,7 +20,7 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
   const list = new List(multiplex, options);
   let shown: { stream: string; element: HTMLElement; dispose: () => void } | null = null;
   let left = 0; // how far down the list was left
-  root.append(styleSheet(viewStyles + styles), list.element);
+  root.append(styleSheet(viewStyles + styles));
   el.append(root);
 
   const go = (event?: Event): void => {
@@ -31,7 +32,8 @@ export function mountMonitor(el: HTMLElement, multiplex: Multiplex, options: Mon
       shown?.element.remove();
       shown = null;
     }
-    list.element.hidden = stream !== null;
+    if (stream) list.element.remove(); // of each stream there is one view at a time
+    else if (!list.element.isConnected) root.append(list.element);
     list.show(filter, stream === null);
     if (stream && !shown) {
       shown = showOne(multiplex, options, stream);
@@ -134,7 +136,7 @@ class List {
     );
     this.#seen = new IntersectionObserver((changes) => {
       for (const { target, isIntersecting } of changes) {
-        const row = this.#rows.get(target.getAttribute("data-sse-row") ?? "");
+        const row = this.#rows.get(target.getAttribute("data-sse-stream") ?? "");
         if (row) row.isSeen = isIntersecting;
       }
       this.#follow();
@@ -246,7 +248,7 @@ class List {
     const changed = this.#statuses ? entries.filter(({ stream, status }) => this.#statuses?.get(stream) !== status) : [];
     this.#statuses = new Map(entries.map(({ stream, status }) => [stream, status]));
     if (changed.length > ANNOUNCED) setText(this.#said, `${changed.length} streams have begun or ended`);
-    else if (changed.length) setText(this.#said, changed.map((entry) => `${nameOf(entry)}: ${WORDS[entry.status] ?? entry.status}`).join(", "));
+    else if (changed.length) setText(this.#said, changed.map((entry) => `${nameOf(entry)}: ${statusWord(entry.status)}`).join(", "));
   }
 
   #sayNothing(wanted: number, all: number): void {
@@ -290,7 +292,7 @@ class List {
     if (!row) return;
     if (row.element.contains(document.activeElement)) {
       const neighbour = row.element.nextElementSibling ?? row.element.previousElementSibling;
-      this.#rows.get(neighbour?.getAttribute("data-sse-row") ?? "")?.focus();
+      this.#rows.get(neighbour?.getAttribute("data-sse-stream") ?? "")?.focus();
     }
     this.#seen.unobserve(row.element);
     row.dispose();

@@ -4,7 +4,7 @@ import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { CancelButton } from "./cancel";
 import { h, setAttribute, setText } from "./dom";
-import { duration, moment, percent } from "./format";
+import { duration, moment, nameOf, percent, statusWord, stepText } from "./format";
 import { address } from "./place";
 
 export interface MonitorOptions {
@@ -12,15 +12,10 @@ export interface MonitorOptions {
   notebooks: string | null;
 }
 
-export const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
 const SURE_MS = 4000; // how long "Forget?" waits for a second press
 
 export function notebookUrl({ notebooks }: MonitorOptions, path: string | null): string | null {
   return notebooks && path ? notebooks + path.split("/").map(encodeURIComponent).join("/") : null;
-}
-
-export function nameOf({ title, kind }: Entry): string {
-  return title || (kind === "answer" ? "Answer" : kind) || "Stream";
 }
 
 export class Row {
@@ -62,7 +57,7 @@ export class Row {
     this.#forget.addEventListener("click", () => void this.#pressForget());
     this.element = h(
       "li",
-      { class: "jsse-row", "data-sse-row": entry.stream },
+      { class: "jsse-row", "data-sse-stream": entry.stream },
       h("div", { class: "jsse-row-line" }, this.#dot, this.#title, this.#cancel.element, this.#forget),
       this.#track,
       h("div", { class: "jsse-row-facts" }, this.#state, this.#step, this.#kind, path),
@@ -137,13 +132,13 @@ export class Row {
       setAttribute(this.#track, "aria-valuenow", Math.round(shown));
       setAttribute(this.#track, "aria-label", title || "Progress");
     }
-    const word = running && this.#cancel.asked ? "Cancelling…" : (WORDS[status] ?? status);
+    const word = running && this.#cancel.asked ? "Cancelling…" : statusWord(status);
     const facts = running
       ? [word, shown === null ? "" : `${Math.floor(shown)} %`, duration(Date.now() / 1000 - created)]
       : [word, duration(updated - created), moment(updated)];
     setText(this.#state, facts.filter(Boolean).join(" · "));
     const step = running ? snapshot?.steps.at(-1) : undefined;
-    setText(this.#step, step ? `[${step.step}${step.of ? `/${step.of}` : ""}] ${step.message}` : "");
+    setText(this.#step, step ? stepText(step) : "");
     this.#step.hidden = !step;
   }
 

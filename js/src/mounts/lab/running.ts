@@ -6,12 +6,11 @@ import { Signal } from "@lumino/signaling";
 import type { Snapshot } from "../../core/events";
 import type { Entry, Listing } from "../../core/listing";
 import type { Multiplex } from "../../core/multiplex";
-import { duration, percent } from "../../view/format";
+import { duration, nameOf, percent, statusWord, stepText } from "../../view/format";
 
 const FOLLOWED = 20; // running streams whose progress is shown; there may be hundreds
 const EVERY_MS = 1000; // how often progress is drawn, while the panel is seen
 
-const WORDS: Record<string, string> = { running: "Running", done: "Done", error: "Failed", cancelled: "Cancelled" };
 const SHAPES: Record<string, string> = {
   running: '<circle class="jp-icon-brand0" cx="8" cy="8" r="5" fill="#0097a7"/>',
   done: '<path class="jp-icon-contrast0" d="M3 8.5l3.5 3.5L13 4.5" fill="none" stroke="#388e3c" stroke-width="2"/>',
@@ -96,15 +95,15 @@ export class RunningStreams implements IRunningSessions.IManager {
   }
 
   #item(entry: Entry): Item {
-    const { stream, status, title, kind, path } = entry;
-    const name = title || (kind === "answer" ? "Answer" : (kind ?? "Stream"));
+    const { stream, status, path } = entry;
+    const name = nameOf(entry);
     return {
       entry,
       context: stream,
       className: `jsse-running jsse-running-${status}`,
       icon: () => ICONS.get(status) ?? (ICONS.get("done") as LabIcon),
       label: () => name,
-      labelTitle: () => [name, WORDS[status], path].filter(Boolean).join("\n"),
+      labelTitle: () => [name, statusWord(status), path].filter(Boolean).join("\n"),
       detail: () => this.#detail(entry),
       open: () => this.#options.open(entry),
       shutdown: () => void (status === "running" ? this.#cancel(entry) : this.#forget(entry)),
@@ -112,7 +111,7 @@ export class RunningStreams implements IRunningSessions.IManager {
   }
 
   #detail({ stream, status, created, updated }: Entry): string {
-    if (status !== "running") return `${WORDS[status] ?? status} · ${duration(updated - created)}`;
+    if (status !== "running") return `${statusWord(status)} · ${duration(updated - created)}`;
     const snapshot = this.#following.has(stream) ? this.#multiplex.source(stream).snapshot : null;
     return [snapshot && progressOf(snapshot), duration(Date.now() / 1000 - created)].filter(Boolean).join(" · ");
   }
@@ -157,5 +156,5 @@ export function progressOf({ bars, steps }: Snapshot): string {
     if (shown !== null) return `${Math.floor(shown)} %`;
   }
   const step = steps.at(-1);
-  return step ? `[${step.step}${step.of ? `/${step.of}` : ""}] ${step.message}` : "";
+  return step ? stepText(step) : "";
 }
