@@ -5,21 +5,34 @@ import { h } from "./dom";
 import { MarkdownView } from "./markdown";
 import { Pacer } from "./typewriter";
 
+/** Of a long text that was there before the view, so much is shown a frame: its beginning is not to wait for its end. */
+const SLICE = 64 << 10;
+
 export class Answer {
   readonly element = h("div", { class: "jsse-answer", "data-sse-part": "answer" });
   #markdown = new MarkdownView(this.element);
   #pacer: Pacer | null = null;
   #given = "";
+  #frame = 0; // until a long text stands
   #finished = false;
 
-  update({ text, status }: Snapshot): void {
+  update({ text, status }: Pick<Snapshot, "text" | "status">): void {
     if (this.#finished && text === this.#given) return;
+    const known = text.startsWith(this.#given);
+    if (!this.#pacer && text.length - (known ? this.#given.length : 0) > SLICE) {
+      this.#given = text.slice(0, (known ? this.#given.length : 0) + SLICE);
+      this.#markdown.set(this.#given);
+      cancelAnimationFrame(this.#frame);
+      this.#frame = requestAnimationFrame(() => this.update({ text, status }));
+      return;
+    }
+    cancelAnimationFrame(this.#frame);
     if (status !== "running") {
       this.#pacer?.dispose();
       this.#pacer = null;
       this.#markdown.finish(text);
       this.#finished = true;
-    } else if (this.#pacer && text.startsWith(this.#given)) {
+    } else if (this.#pacer && known) {
       this.#pacer.append(text.slice(this.#given.length));
     } else {
       // What was there before we came is shown at once; only what is new is paced.
@@ -32,6 +45,7 @@ export class Answer {
   }
 
   dispose(): void {
+    cancelAnimationFrame(this.#frame);
     this.#pacer?.dispose();
   }
 }
