@@ -115,6 +115,7 @@ def test_the_list_lives_and_can_be_filtered_and_forgotten(make_server: Any, phon
     phone.get_by_role("button", name="Show all").tap()
 
     forget = row(phone, "Brot").get_by_role("button")
+    expect(forget).to_have_accessible_description("Brot backen")
     forget.tap()
     expect(forget).to_have_text("Really forget?")
     forget.tap()
