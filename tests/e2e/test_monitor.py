@@ -97,6 +97,12 @@ def test_the_list_lives_and_can_be_filtered_and_forgotten(make_server: Any, phon
     server.append(bread, '{"type":"error","message":"burnt"}')
     expect(row(phone, "Brot")).to_contain_text("Failed", timeout=SECONDS)
     assert titles(phone) == ["خبز الكعك", "Brot backen"]
+    starts = """titles => titles.map(title => {
+        const text = document.createRange();
+        text.selectNodeContents(title);
+        return Math.round(text.getBoundingClientRect().x);
+    })"""
+    assert len(set(phone.locator(".jsse-row .jsse-title").evaluate_all(starts))) == 1, "titles begin below each other"
     expect(phone.get_by_text("1 running, 1 ended")).to_be_visible()
 
     phone.get_by_role("button", name="Failed").tap()
@@ -115,6 +121,7 @@ def test_the_list_lives_and_can_be_filtered_and_forgotten(make_server: Any, phon
     phone.get_by_role("button", name="Show all").tap()
 
     forget = row(phone, "Brot").get_by_role("button")
+    expect(forget).to_have_accessible_description("Brot backen")
     forget.tap()
     expect(forget).to_have_text("Really forget?")
     forget.tap()

@@ -55,6 +55,9 @@ export class Row {
     const url = notebookUrl(options, entry.path);
     const path = entry.path && (url ? h("a", { href: url, target: "_blank", rel: "noopener", class: "jsse-row-path", dir: "ltr" }, entry.path) : h("span", { class: "jsse-row-path", dir: "ltr" }, entry.path));
     this.#forget.addEventListener("click", () => void this.#pressForget());
+    // There are many of these buttons: which stream one is for is read out with it.
+    this.#title.id = `jsse-row-${entry.stream}`;
+    for (const button of [this.#cancel.element, this.#forget]) setAttribute(button, "aria-describedby", this.#title.id);
     this.element = h(
       "li",
       { class: "jsse-row", "data-sse-stream": entry.stream },
