@@ -5,8 +5,10 @@ import { h } from "./dom";
 import { MarkdownView } from "./markdown";
 import { Pacer } from "./typewriter";
 
-/** Of a long text that was there before the view, so much is shown a frame: its beginning is not to wait for its end. */
-const SLICE = 64 << 10;
+/** A text that was there before the view and is longer than this comes by and by: its beginning is not to wait for its end. */
+const LONG = 64 << 10;
+/** How much of it is shown a frame: some ten milliseconds' worth. */
+const SLICE = 16 << 10;
 
 export class Answer {
   readonly element = h("div", { class: "jsse-answer", "data-sse-part": "answer" });
@@ -19,14 +21,16 @@ export class Answer {
   update({ text, status }: Pick<Snapshot, "text" | "status">): void {
     if (this.#finished && text === this.#given) return;
     const known = text.startsWith(this.#given);
-    if (!this.#pacer && text.length - (known ? this.#given.length : 0) > SLICE) {
-      this.#given = text.slice(0, (known ? this.#given.length : 0) + SLICE);
+    const done = known ? this.#given.length : 0;
+    if (!this.#pacer && text.length - done > (this.#frame ? SLICE : LONG)) {
+      this.#given = text.slice(0, done + SLICE);
       this.#markdown.set(this.#given);
       cancelAnimationFrame(this.#frame);
       this.#frame = requestAnimationFrame(() => this.update({ text, status }));
       return;
     }
     cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
     if (status !== "running") {
       this.#pacer?.dispose();
       this.#pacer = null;
