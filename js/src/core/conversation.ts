@@ -359,8 +359,9 @@ export class Conversation {
     this.#compute();
     return () => {
       if (this.#kernel !== kernel) return;
-      this.#kernel = null;
       kernel.fail();
+      for (const [id, source] of [...this.#sources]) this.#looked(id, source);
+      this.#kernel = null;
       this.#compute();
     };
   }
