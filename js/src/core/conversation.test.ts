@@ -10,11 +10,14 @@ class FakeServer implements ChatServer {
   problem: object | null = null;
   hold: Promise<void> = Promise.resolve();
 
-  async ask(question: Question): Promise<string> {
+  async ask(question: Question): Promise<void> {
     this.asked.push(question);
     await this.hold;
     if (this.problem) throw this.problem;
-    return `s${this.asked.length}`;
+  }
+  /** The stream of the n-th question. */
+  stream(n: number): string {
+    return this.asked[n - 1]?.stream ?? "";
   }
   models(): Promise<{ models: string[]; default: string | null }> {
     return Promise.resolve({ models: ["demo", "big"], default: "demo" });
@@ -99,15 +102,16 @@ test("asks with what was said before, follows the answer, and has it when it end
         { role: "user", content: "One?" },
         { role: "assistant", content: "1" },
       ],
+      stream: expect.stringMatching(/^\w{18}$/),
       origin: { path: "a.ipynb" },
     },
   ]);
-  expect(chat.running?.stream).toBe("s1");
-  server.write("s1", "It is 2.");
+  expect(chat.running?.stream).toBe(server.stream(1));
+  server.write(server.stream(1), "It is 2.");
   await settle();
   expect(said(chat).slice(2)).toEqual(["user: Two?", "assistant done: It is 2."]);
   expect(chat.source(chat.messages[3] as ChatMessage).snapshot.text).toBe("It is 2.");
-  expect(server.store("s1").watchers).toBe(0);
+  expect(server.store(server.stream(1)).watchers).toBe(0);
 });
 
 test("a refusal stays in the conversation, and trying again asks the same in its place", async () => {
@@ -133,7 +137,7 @@ test("an answer that fails half way keeps what there is of it", async () => {
   const chat = chatWith(server);
   chat.ask("Q");
   await settle();
-  server.write("s1", "Half", { type: "error", message: "The model went away.", code: "provider_unavailable", retryable: true });
+  server.write(server.stream(1), "Half", { type: "error", message: "The model went away.", code: "provider_unavailable", retryable: true });
   await settle();
   expect(chat.messages[1]).toMatchObject({ content: "Half", status: "error", error: { code: "provider_unavailable" } });
 });
@@ -156,8 +160,8 @@ test("stop reaches an answer whose stream is not known yet", async () => {
   expect((await chat.stop()).via).toBe("pending");
   answer();
   await settle();
-  expect(server.store("s1").cancelled).toBe(true);
-  server.write("s1", "", { type: "done", reason: "cancelled" });
+  expect(server.store(server.stream(1)).cancelled).toBe(true);
+  server.write(server.stream(1), "", { type: "done", reason: "cancelled" });
   await settle();
   expect(said(chat)).toEqual(["user: Q", "assistant cancelled: "]);
 });
@@ -168,9 +172,9 @@ test("what is edited away while it is written is stopped", async () => {
   chat.ask("Q");
   await settle();
   chat.edit(chat.messages[0]?.id ?? "", "R");
-  expect(server.store("s1").cancelled).toBe(true);
+  expect(server.store(server.stream(1)).cancelled).toBe(true);
   await settle();
-  server.write("s1", "old");
+  server.write(server.stream(1), "old");
   await settle();
   expect(said(chat)).toEqual(["user: R", "assistant running: "]);
 });
@@ -183,7 +187,7 @@ test("an answer that was running when the notebook was saved goes on where its s
   expect(said(chat)).toEqual(["user: One?", "assistant done: Meanwhile."]);
 });
 
-test("one that never had a stream is said to have failed, and can be tried again", async () => {
+test("one that nobody can know of is said to have failed, and can be tried again", async () => {
   const server = new FakeServer();
   const chat = chatWith(server, [talk[0] as ChatMessage, { id: "a1", role: "assistant", content: "", status: "running" }]);
   expect([chat.messages[1]?.status, chat.messages[1]?.error?.code, chat.running]).toEqual(["error", "not_finished", null]);

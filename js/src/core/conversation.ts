@@ -49,6 +49,8 @@ export interface Change {
 export interface Question {
   message: string;
   history: { role: string; content: string }[];
+  /** The answer's: asked twice with the same one, it is one answer. */
+  stream: string;
   model?: string;
   system?: string;
   title?: string;
@@ -57,8 +59,8 @@ export interface Question {
 
 /** A server that answers. */
 export interface ChatServer {
-  /** The stream of the answer; rejects with a `Problem`. */
-  ask(question: Question): Promise<string>;
+  /** Have it answered; rejects with a `Problem`. */
+  ask(question: Question): Promise<unknown>;
   models(): Promise<{ models: string[]; default: string | null }>;
   source(stream: string): StreamSource;
 }
@@ -91,7 +93,7 @@ const NOBODY: ChatError = {
   message: "Nobody is there to answer: no server that can be asked, and no kernel that has this chat. Run its cell again.",
   code: "nobody_there",
 };
-const LOST: ChatError = { message: "This answer was never finished, or nobody here knows how.", code: "not_finished" };
+const LOST: ChatError = { message: "Nobody here knows how this answer ended.", code: "not_finished" };
 
 export class Conversation {
   readonly id: string;
@@ -107,7 +109,7 @@ export class Conversation {
   #kernel: Kernel | null = null;
   #fallback: string | null = null; // the server's own default
   #sources = new Map<string, ExchangeableSource>(); // by message
-  #stops = new Map<string, () => void>();
+  #stops = new Map<{ message: string; stream: string }, () => void>(); // how to end following each
   #stopped = new Set<string>(); // messages whose answer is not wanted any more, though its stream is not known yet
   #asked = new Set<string>(); // messages whose question is on its way
   #listeners = new Set<() => void>();
@@ -174,7 +176,6 @@ export class Conversation {
     if (answer?.role !== "assistant" || question?.role !== "user") return;
     this.#leave(answer);
     const again = this.#newAnswer();
-    this.#asked.add(again.id);
     this.#change({ cut: answer.id, put: [again] });
     void this.#request(again, question.content, at - 1);
   }
@@ -190,12 +191,9 @@ export class Conversation {
   async stop(): Promise<CancelAnswer> {
     const message = this.running;
     if (!message) return { via: "ended", message: "" };
-    if (message.stream) return this.source(message).cancel();
-    this.#stopped.add(message.id);
-    if (this.#asked.has(message.id)) return { via: "pending", message: "" };
-    // It was the kernel that was asked.
-    this.#kernel?.channel.send({ op: "cancel", id: message.id });
-    return { via: "producer", message: "The kernel was asked to stop; while it is busy, it may not hear." };
+    if (!this.#asked.has(message.id)) return this.source(message).cancel();
+    this.#stopped.add(message.id); // the server may not have begun yet
+    return { via: "pending", message: "" };
   }
 
   setModel(model: string): void {
@@ -214,7 +212,6 @@ export class Conversation {
   #turn(text: string, at: number): void {
     const cut = this.messages[at]?.id;
     const answer = this.#newAnswer();
-    this.#asked.add(answer.id);
     const question: ChatMessage = { id: newId(), role: "user", content: text };
     this.#change({ ...(cut === undefined ? {} : { cut }), put: [question, answer] });
     void this.#request(answer, text, at);
@@ -222,7 +219,9 @@ export class Conversation {
 
   #newAnswer(): ChatMessage {
     const { model } = this;
-    return { id: newId(), role: "assistant", content: "", status: "running", ...(model === null ? {} : { model }) };
+    const id = newId();
+    this.#asked.add(id);
+    return { id, role: "assistant", content: "", status: "running", stream: newId(), ...(model === null ? {} : { model }) };
   }
 
   /** Ask for this answer; the messages before `at` are what was said until then. */
@@ -231,38 +230,35 @@ export class Conversation {
     const question: Question = {
       message: text,
       history: this.messages.slice(0, at).flatMap(({ role, content }) => (content ? [{ role, content }] : [])),
+      stream: answer.stream ?? newId(),
       ...(model === null ? {} : { model }),
       ...(system === null ? {} : { system }),
       ...(title === null ? {} : { title }),
       ...(this.path === null ? {} : { origin: { path: this.path } }),
     };
-    try {
-      if (!this.#server) throw NOBODY;
-      const stream = await this.#server.ask(question);
-      this.#begun(answer.id, stream);
-    } catch (problem) {
-      if (this.#server && ELSEWHERE.has((problem as Problem).code)) this.#server = null;
-      if (this.#server) this.#failed(answer.id, problem as Problem);
-      else if (!this.#kernel) this.#failed(answer.id, NOBODY);
-      else if (this.#stopped.has(answer.id)) this.#failed(answer.id, NOBODY);
-      else this.#kernel.channel.send({ op: "ask", id: answer.id, ...question });
-    } finally {
-      this.#asked.delete(answer.id);
+    let problem = await (this.#server ? this.#server.ask(question).then(() => null, (error: Problem) => error) : NOBODY);
+    if (problem && this.#server && ELSEWHERE.has(problem.code)) {
+      this.#server = null;
+      problem = NOBODY;
+    }
+    this.#asked.delete(answer.id);
+    const stopped = this.#stopped.delete(answer.id) || !this.messages.some(({ id }) => id === answer.id);
+    if (!problem) {
+      if (stopped) void this.#server?.source(question.stream).cancel();
+      this.#compute();
+    } else if (this.#server || !this.#kernel || stopped) {
+      this.#failed(answer.id, problem, stopped);
+    } else {
+      this.#sources.delete(answer.id);
+      this.#kernel.channel.send({ op: "ask", id: answer.id, ...question });
+      this.#compute();
     }
   }
 
-  #begun(id: string, stream: string): void {
-    const message = this.messages.find((one) => one.id === id);
-    if (message) this.#change({ put: [{ ...message, stream }] });
-    if (!message || this.#stopped.delete(id)) void this.#server?.source(stream).cancel();
-  }
-
-  #failed(id: string, { message, code }: ChatError): void {
+  #failed(id: string, { message, code }: ChatError, stopped: boolean): void {
     const answer = this.messages.find((one) => one.id === id);
-    const stopped = this.#stopped.delete(id);
-    if (!answer) return;
-    const end: Partial<ChatMessage> = stopped ? { status: "cancelled" } : { status: "error", error: { message, code } };
-    this.#change({ put: [{ ...answer, ...end }] });
+    if (answer?.status !== "running") return;
+    this.#change({ put: [{ ...answer, ...(stopped ? { status: "cancelled" } : { status: "error", error: { message, code } }) }] });
   }
 
   async #fetchModels(): Promise<void> {
@@ -287,24 +283,24 @@ export class Conversation {
 
   /** Have each answer that is being written followed to its end, and no other. */
   #follow(): void {
-    const running = new Map(this.messages.filter(({ status, stream }) => status === "running" && stream).map((one) => [one.id, one]));
-    for (const [id, stop] of this.#stops) {
-      if (this.#isWatched && running.has(id)) continue;
-      stop();
-      this.#stops.delete(id);
-    }
+    const messages = new Map(this.messages.map((message) => [message.id, message]));
     for (const [id, source] of this.#sources) {
-      const message = this.messages.find((one) => one.id === id);
-      if (!message) this.#sources.delete(id);
-      else if (message.stream !== undefined && source.stream !== message.stream) this.#sources.delete(id);
+      const message = messages.get(id);
+      if (!message || (message.stream ?? id) !== source.stream) this.#sources.delete(id);
       else if (message.status !== "running" && source.snapshot.status === "running") source.exchange(this.#find(message));
     }
+    for (const [source, stop] of this.#stops) {
+      const message = messages.get(source.message);
+      if (this.#isWatched && message?.status === "running" && message.stream === source.stream) continue;
+      stop();
+      this.#stops.delete(source);
+    }
     if (!this.#isWatched) return;
-    for (const [id, message] of running) {
-      if (this.#stops.has(id)) continue;
+    for (const message of messages.values()) {
+      if (message.status !== "running" || [...this.#stops.keys()].some((one) => one.message === message.id)) continue;
       const source = this.source(message) as ExchangeableSource;
-      const look = (): void => this.#looked(id, source);
-      this.#stops.set(id, source.subscribe(look));
+      const look = (): void => this.#looked(message.id, source);
+      this.#stops.set({ message: message.id, stream: source.stream }, source.subscribe(look));
       look();
     }
   }
@@ -314,6 +310,7 @@ export class Conversation {
     const message = this.messages.find((one) => one.id === id);
     if (message?.status !== "running") return;
     const { snapshot, problem } = source;
+    if (snapshot.status === "running" && this.#asked.has(id)) return; // what is wrong the request says
     if (isElsewhere(source) && this.#kernel && message.stream) {
       source.exchange(this.#kernel.source(message.stream));
       return;
@@ -336,12 +333,10 @@ export class Conversation {
 
   /** Nobody wants this answer any more. */
   #leave(message: ChatMessage): void {
-    if (message.status !== "running") return;
-    if (message.stream) void this.source(message).cancel();
-    else this.#stopped.add(message.id);
+    if (message.status === "running" && !this.#asked.has(message.id)) void this.source(message).cancel();
   }
 
-  /** Whether somebody writes an answer that is said to be running: its page may have been left before it was asked for. */
+  /** Whether anybody can know of an answer that is said to be running. */
   #isWritten({ id, stream }: ChatMessage): boolean {
     return this.#asked.has(id) || this.#kernel !== null || (stream !== undefined && this.#server !== null);
   }

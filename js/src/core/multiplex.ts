@@ -110,9 +110,9 @@ export class Multiplex {
     }
   }
 
-  /** Have the server's model answer; the answer's stream. Rejects with a `Problem`. */
-  async ask(question: unknown): Promise<string> {
-    return (await this.#told<{ stream: string }>(this.#post("chat", question))).stream;
+  /** Have the server's model answer into a stream. Rejects with a `Problem`. */
+  ask(question: unknown): Promise<unknown> {
+    return this.#told(this.#post("chat", question));
   }
 
   /** The models that the server can ask. Rejects with a `Problem`. */
