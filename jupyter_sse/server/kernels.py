@@ -8,6 +8,7 @@ kernel is seen to be dead, its running streams end in an error, so that nothing 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -49,6 +50,9 @@ CLAIM_SECONDS = 2.0
 CLAIMED_SECONDS = 6.0
 """A stream that no server has claimed for so long has none."""
 
+SERVER = "server-"
+"""What the producer ids of servers begin with: they write answers, and have no link."""
+
 LOOK_SECONDS = 0.5
 """How often it is asked whether the kernel of a producer that is away still lives."""
 
@@ -61,6 +65,7 @@ class Producers:
     def __init__(self, hub: Hub, kernel_manager: Any, *, grace: float) -> None:
         self.hub = hub
         self.grace = grace
+        self.own = f"{SERVER}{secrets.token_urlsafe(12)}"
         self.links: dict[str, KernelHandler] = {}
         self._kernels = kernel_manager
         self._running: dict[str, set[str]] = {}  # producer -> its streams that have not ended
@@ -79,7 +84,7 @@ class Producers:
     async def _claim(self) -> None:
         while True:
             await asyncio.sleep(CLAIM_SECONDS)
-            mine = [stream for producer in self.links for stream in self._running.get(producer, ())]
+            mine = [stream for producer in (self.own, *self.links) for stream in self._running.get(producer, ())]
             if mine:
                 with suppress(LogError):
                     await self.hub.log.touch(mine)
@@ -132,9 +137,12 @@ class Producers:
         self._lost[producer] = self.hub.spawn(self._give_up(producer))
 
     async def _give_up(self, producer: str) -> None:
-        deadline = time.monotonic() + self.grace
         code = "producer_lost"
         message = f"The producer's connection was lost, and it did not return within {self.grace:g} s."
+        deadline = time.monotonic() + self.grace
+        if producer.startswith(SERVER):
+            message = "The server that wrote this was stopped."
+            deadline = 0.0
         while (left := deadline - time.monotonic()) > 0:
             if not await self._alive(producer):
                 code, message = "kernel_died", "The kernel died, or was restarted."
