@@ -53,8 +53,9 @@ class LiveStream:
 
     def cancel(self) -> None:
         """Do what the Cancel button does."""
-        for action in list(self._record.on_cancel):
-            action()
+        if self.status == "running":
+            for action in list(self._record.on_cancel):
+                action()
 
     @property
     def on_cancel(self) -> list[Callable[[], object]]:
