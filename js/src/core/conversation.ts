@@ -39,6 +39,44 @@ export interface ChatState {
   rev: number;
 }
 
+/** A chat as an output of a notebook holds it; `kernel` is the id of the one that made it. */
+export interface ChatBundle extends ChatState {
+  chat: string;
+  v: number;
+  kernel: string | null;
+}
+
+/** A document may have been written by anybody. */
+export function chatOf(data: unknown): ChatBundle | null {
+  const { chat, messages, model, models, system, title, rev, kernel } = (data ?? {}) as Partial<ChatBundle>;
+  if (typeof chat !== "string" || !/^[\w-]{1,64}$/.test(chat) || !Array.isArray(messages)) return null;
+  const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
+  return {
+    chat,
+    v: 1,
+    kernel: text(kernel),
+    messages: messages.filter(isMessage),
+    model: text(model),
+    models: Array.isArray(models) ? models.filter((name) => typeof name === "string") : [],
+    system: text(system),
+    title: text(title),
+    rev: typeof rev === "number" ? rev : 0,
+  };
+}
+
+function isMessage(given: unknown): given is ChatMessage {
+  const { id, role, content, stream, status, error, model } = (given ?? {}) as Partial<ChatMessage>;
+  return (
+    typeof id === "string" &&
+    (role === "user" || role === "assistant") &&
+    typeof content === "string" &&
+    (stream === undefined || /^[\w-]{1,64}$/.test(stream)) &&
+    [undefined, "running", "done", "error", "cancelled"].includes(status) &&
+    (error === undefined || (typeof error?.message === "string" && typeof error.code === "string")) &&
+    (model === undefined || typeof model === "string")
+  );
+}
+
 /** Cut this message and what follows it, then put these: each where one with its id stands, else last. */
 export interface Change {
   cut?: string;
@@ -71,6 +109,9 @@ type FromKernel =
   | { op: "took"; n: number }
   | { op: "output"; data: Record<string, unknown> };
 
+/** Below what a server takes: 1 MiB, with the question. */
+const HISTORY_BYTES = 900_000;
+
 export function emptyState(state: Partial<ChatState> = {}): ChatState {
   return { messages: [], model: null, models: [], system: null, title: null, rev: 0, ...state };
 }
@@ -88,6 +129,15 @@ export function changed(state: ChatState, { cut, put = [], model }: Change): Cha
 }
 
 const newId = (): string => [...crypto.getRandomValues(new Uint8Array(9))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** The newest of what was said, as much as a server takes. */
+function recent(said: Question["history"]): Question["history"] {
+  const bytes = new TextEncoder();
+  let room = HISTORY_BYTES;
+  let from = said.length;
+  while (from > 0 && (room -= bytes.encode(JSON.stringify(said[from - 1])).length) >= 0) from -= 1;
+  return said.slice(from);
+}
 
 const NOBODY: ChatError = {
   message: "Nobody is there to answer: no server that can be asked, and no kernel that has this chat. Run its cell again.",
@@ -107,7 +157,8 @@ export class Conversation {
   #pending = new Map<number, Change>(); // made here, and not known to the kernel
   #count = 0;
   #kernel: Kernel | null = null;
-  #fallback: string | null = null; // the server's own default
+  #offered: string[] = []; // the server's models, and its own default
+  #fallback: string | null = null;
   #sources = new Map<string, ExchangeableSource>(); // by message
   #stops = new Map<{ message: string; stream: string }, () => void>(); // how to end following each
   #stopped = new Set<string>(); // messages whose answer is not wanted any more, though its stream is not known yet
@@ -116,6 +167,8 @@ export class Conversation {
   #outputs = new Set<(data: Record<string, unknown>) => void>();
   #told = false;
   #isWatched = false;
+  /** It is known which models there are, or that nobody knows. */
+  isSettled = false;
   #askedModels = false;
 
   constructor(id: string, state: ChatState, server: ChatServer | null) {
@@ -135,7 +188,8 @@ export class Conversation {
 
   /** The models to choose from; none where nobody has said. */
   get models(): readonly string[] {
-    const { models, model } = this.#state;
+    const { model } = this.#state;
+    const models = this.#state.models.length ? this.#state.models : this.#offered;
     return !models.length || model === null || models.includes(model) ? models : [model, ...models];
   }
 
@@ -229,7 +283,7 @@ export class Conversation {
     const { model, system, title } = this.#state;
     const question: Question = {
       message: text,
-      history: this.messages.slice(0, at).flatMap(({ role, content }) => (content ? [{ role, content }] : [])),
+      history: recent(this.messages.slice(0, at).flatMap(({ role, content }) => (content ? [{ role, content }] : []))),
       stream: answer.stream ?? newId(),
       ...(model === null ? {} : { model }),
       ...(system === null ? {} : { system }),
@@ -263,12 +317,13 @@ export class Conversation {
 
   async #fetchModels(): Promise<void> {
     this.#askedModels = true;
-    if (this.#state.models.length || !this.#server) return;
-    const told = await this.#server.models().catch(() => null);
-    if (!told) return;
-    this.#fallback = told.default;
-    this.#base = { ...this.#base, models: told.models };
-    this.#compute();
+    const told = this.#state.models.length ? null : await this.#server?.models().catch(() => null);
+    this.isSettled = true;
+    if (told) {
+      this.#fallback = told.default;
+      if (!this.#base.models.length) this.#offered = told.models;
+    }
+    this.#tell();
   }
 
   // The streams
@@ -364,8 +419,7 @@ export class Conversation {
   #heard(message: FromKernel): void {
     if (message.op === "state") {
       const { op: _, ...state } = message;
-      const models = state.models.length ? state.models : this.#base.models;
-      this.#base = { ...emptyState(), ...state, models };
+      this.#base = { ...emptyState(), ...state };
       if (this.#kernel) this.#kernel.isKnown = true;
     } else if (message.op === "change") {
       const { op: _, ...change } = message;

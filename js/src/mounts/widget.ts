@@ -1,12 +1,14 @@
-// The anywidget: one model a stream, any number of views. Wiring only.
+// The anywidget: one model a stream or a chat, any number of views. Wiring only.
 
 import { CommStore, type CommModel } from "../core/comm";
 import { isElsewhere, multiplexOf, type ServerConfig } from "../core/multiplex";
+import { Conversation, conversationOf, emptyState } from "../core/conversation";
 import type { StreamSource } from "../core/source";
+import { mountChat } from "../view/chat";
 import { mount } from "../view/mount";
 
 interface Model extends CommModel {
-  get(name: "stream" | "transport"): string;
+  get(name: "stream" | "chat" | "transport"): string;
 }
 
 /** What JupyterLab and Notebook tell their own scripts about the server. */
@@ -23,12 +25,35 @@ function serverConfig(): ServerConfig | null {
 
 const comms = new WeakMap<Model, CommStore>();
 
-function initialize({ model }: { model: Model }): void {
+function chat(model: Model): { conversation: Conversation; release: () => void } {
+  const id = model.get("chat");
+  const make = (): Conversation => {
+    const server = model.get("transport") === "server" ? serverConfig() : null;
+    return new Conversation(id, emptyState(), server && multiplexOf(server));
+  };
+  return conversationOf(id, make);
+}
+
+function initialize({ model, signal }: { model: Model; signal?: AbortSignal }): void {
+  if (model.get("chat")) {
+    const { conversation, release } = chat(model);
+    const detach = conversation.attach(model);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        detach();
+        release();
+      },
+      { once: true },
+    );
+    return;
+  }
   // At once and without waiting: what the kernel sends before the first view is drawn reaches only this.
   comms.set(model, new CommStore(model.get("stream"), model));
 }
 
 function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?: AbortSignal }): () => void {
+  if (model.get("chat")) return renderChat({ model, el, ...(signal && { signal }) });
   const stream = model.get("stream");
   const server = model.get("transport") === "server" ? serverConfig() : null;
   const comm = (): CommStore => {
@@ -57,6 +82,17 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
   const dispose = (): void => {
     stop();
     unmount();
+  };
+  signal?.addEventListener("abort", dispose, { once: true });
+  return dispose;
+}
+
+function renderChat({ model, el, signal }: { model: Model; el: HTMLElement; signal?: AbortSignal }): () => void {
+  const { conversation, release } = chat(model);
+  const unmount = mountChat(el, conversation);
+  const dispose = (): void => {
+    unmount();
+    release();
   };
   signal?.addEventListener("abort", dispose, { once: true });
   return dispose;

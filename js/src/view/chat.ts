@@ -170,7 +170,7 @@ class Panel {
   #drawPicker(): void {
     const { models, model } = this.#conversation;
     const key = JSON.stringify([models, model]);
-    if (key === this.#picked) return;
+    if (key === this.#picked || !this.#conversation.isSettled) return;
     this.#picked = key;
     // One that the reader is at stays.
     const standing = this.#picker.querySelector<HTMLSelectElement | HTMLInputElement>("select, input");
