@@ -41,7 +41,7 @@ class Chat:
         What the panel is headed with.
     """
 
-    def _init__(self, model: str | None = None, *, system: str | None = None, title: str | None = None) -> None:
+    def __init__(self, model: str | None = None, *, system: str | None = None, title: str | None = None) -> None:
         self._id = secrets.token_urlsafe(12)
         self._lock = threading.RLock()
         self._state = ChatState(model=model, system=system, title=title)
