@@ -15,6 +15,9 @@ from ..events import Delta, Event, Reasoning
 
 __all__ = ["Chunker"]
 
+WINDOW = 256
+"""Characters at the end of a text in which its last grapheme is looked for."""
+
 _PUNCTUATION = re.compile(r"[.!?,;:\n。！？，；：、،؛؟।…]")
 _WORD = re.compile(r"\S+")
 
@@ -75,4 +78,8 @@ class Chunker:
 
 def _last(text: str) -> int:
     """Where the last grapheme begins."""
-    return len(text) - len(next(wcwidth.iter_graphemes_reverse(text), ""))
+    # Forward: the reverse iterator cuts after a prepended mark. It finds its feet again long before the end.
+    last = ""
+    for last in wcwidth.iter_graphemes(text[-WINDOW:]):
+        pass
+    return len(text) - len(last)

@@ -80,6 +80,7 @@ ALPHABET = "ab 1.,\n\r\u0301\u200d\ufe0f\u20e3👩👧🏽🇩🇪مَقक्�
 @example(["e", "\u0301"], [])
 @example(["a\r", "\n b"], [0, 1])
 @example(["\u0600", " x"], [0, 1])
+@example(["\u06001\ufe0f", "x"], [])
 @given(st.lists(st.text(ALPHABET, max_size=6)), st.lists(st.integers(0, 30)))
 def test_nothing_is_lost_and_nothing_cut_inside_a_grapheme(pieces: list[str], flushes: list[int]) -> None:
     chunker = Chunker()
