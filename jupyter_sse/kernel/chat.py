@@ -137,8 +137,15 @@ class Chat:
         answer = self._begin(question, asked)
         said = ChatMessage(id=secrets.token_hex(9), role="user", content=question)
         self._change(Change(put=[said]))
-        self._follow(_answer(self._state.model), answer)
-        return answer if _in_coroutine(sys._getframe(1)) else answer._wait()
+        message = _answer(self._state.model)
+        self._follow(message, answer)
+        if _in_coroutine(sys._getframe(1)):
+            return answer
+        try:
+            return answer._wait()
+        finally:
+            if answer.status != "running":  # in this thread: nbclient hears nothing that comes after the cell
+                self._over(message.id, answer)
 
     # What the panel asks for
 
@@ -217,11 +224,15 @@ def _failed(message: ChatMessage, why: str, code: str) -> ChatMessage:
 
 
 def _told(message: ChatMessage, answer: Answer | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"role": message.role, "content": message.content if answer is None else answer.text}
-    if message.status not in (None, "done"):
-        told["status"] = message.status
-    if message.error is not None:
-        told["error"] = message.error.message
+    content, status = message.content, message.status
+    error = message.error.message if message.error is not None else None
+    if answer is not None:
+        content, status, error = answer.text, answer.status, answer.error
+    told: dict[str, Any] = {"role": message.role, "content": content}
+    if status not in (None, "done"):
+        told["status"] = status
+    if error is not None:
+        told["error"] = error
     return told
 
 

@@ -32,7 +32,7 @@ class Panel {
   #empty = h("p", { class: "jsse-chat-empty" }, "Ask something.");
   #list = h("ol", { class: "jsse-chat-list", role: "list" }); // Safari forgets that a list without bullets is one
   #log: HTMLElement;
-  #latest = h("button", { type: "button", class: "jsse-chat-latest", "data-sse-action": "latest", "data-lm-suppress-shortcuts": true, hidden: true }, "Latest messages ↓");
+  #latest = h("button", { type: "button", class: "jsse-chat-latest", "data-sse-action": "latest", hidden: true }, "Latest messages ↓");
   #composer: Composer;
   #said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   #states = new Map<string, string>(); // of each answer, as it was announced
@@ -48,7 +48,7 @@ class Panel {
     this.#log = h(
       "div",
       // Focusable, because it scrolls; and not live, because what is written in it is not to be read out word by word.
-      { class: "jsse-chat-log", role: "log", "aria-live": "off", "aria-labelledby": name, tabindex: 0, "data-lm-suppress-shortcuts": true },
+      { class: "jsse-chat-log", role: "log", "aria-live": "off", "aria-labelledby": name, tabindex: 0 },
       this.#empty,
       this.#list,
     );
@@ -77,6 +77,8 @@ class Panel {
       event.preventDefault();
       void this.#stop();
     });
+    window.addEventListener("keydown", this.#guardKeys, true);
+    window.addEventListener("beforeinput", this.#guardInput, true);
     this.#leave = conversation.subscribe(() => this.#draw());
     for (const message of conversation.messages) this.#states.set(message.id, stateOf(message)); // nothing new about those
     this.#draw();
@@ -92,12 +94,27 @@ class Panel {
   }
 
   dispose(): void {
+    window.removeEventListener("keydown", this.#guardKeys, true);
+    window.removeEventListener("beforeinput", this.#guardInput, true);
     this.#leave();
     this.#resized?.disconnect();
     cancelAnimationFrame(this.#frame);
     for (const message of this.#messages.values()) message.dispose();
     this.element.remove();
   }
+
+  // In a notebook Shift+Enter runs a cell, Enter on a button edits it, and "d" twice deletes it. JupyterLab asks the elements
+  // for this attribute, and does so before any listener of theirs. What it saves with, and its palette, stay at hand.
+  #guardKeys = (event: KeyboardEvent): void => {
+    if (!event.composedPath().includes(this.element)) return;
+    const isOurs = event.key === "Enter" || !(event.ctrlKey || event.metaKey) || !(event.shiftKey || event.key === "s");
+    this.element.toggleAttribute("data-lm-suppress-shortcuts", isOurs);
+  };
+
+  // It also takes line breaks and undoing from every field in a cell, whether it has a use for the key or not.
+  #guardInput = (event: InputEvent): void => {
+    if (event.composedPath().includes(this.element)) event.stopPropagation();
+  };
 
   // What the reader does
 

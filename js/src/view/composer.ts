@@ -47,7 +47,7 @@ export interface ComposerOptions {
 export class Composer {
   readonly element: HTMLElement;
   #field: HTMLTextAreaElement;
-  #button = h("button", { type: "button", class: "jsse-chat-send", "data-lm-suppress-shortcuts": true });
+  #button = h("button", { type: "button", class: "jsse-chat-send" });
   #note = h("span", { class: "jsse-note" });
   #isRunning = false;
   #options: ComposerOptions;
