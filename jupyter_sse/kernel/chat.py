@@ -153,6 +153,11 @@ class Chat:
     def state(self) -> ChatState:
         return self._state
 
+    def offer(self, models: list[str]) -> None:
+        """Have these models to choose from, unless somebody has said which."""
+        if not self._state.models:
+            self._state = msgspec.structs.replace(self._state, models=models)
+
     def take(self, change: Change) -> None:
         """A page has changed something."""
         with self._lock:

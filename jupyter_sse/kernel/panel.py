@@ -42,6 +42,7 @@ class Conversation(Protocol):
 
     @property
     def state(self) -> ChatState: ...
+    def offer(self, models: list[str]) -> None: ...
     def take(self, change: Change) -> None: ...
     def answer(self, id: str, question: str, history: list[dict[str, str]]) -> None: ...
     def running(self, stream: str) -> Answer | None: ...
@@ -62,6 +63,10 @@ class Panel:
         """Display it in the cell that runs."""
         _shown[self._id] = self
         _register()
+        if self._transport == "comm":
+            from ..chat.providers import Providers
+
+            self._conversation.offer(Providers().models)
         output = Output(f"{self._id}-{len(self._outputs)}")
         data, metadata = self._bundle()
         output.publish(data, metadata, update=False)

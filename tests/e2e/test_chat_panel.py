@@ -60,7 +60,7 @@ class Panel:
         self.root = notebook.cell(index).locator("[data-sse-chat]")
         self.log = self.root.get_by_role("log")
         self.box = self.root.get_by_role("textbox", name="Message")
-        self.messages = self.log.get_by_role("listitem")
+        self.messages = self.log.locator("[data-sse-message]")
 
     def ask(self, text: str) -> None:
         self.box.fill(text)
@@ -170,6 +170,17 @@ def test_messages_set_in_python_and_questions_asked_there_are_in_the_panel(open_
     # No answer of a chat is an output of its own: a reload would put it into the cell.
     listed = lab.request("GET", "streams", params={"path": panel.notebook.path.name}).json()
     assert [entry["cell"] for entry in listed] == [None] * 3
+
+
+def test_a_busy_cell_shows_a_chat_and_asks_in_it(open_chat: Open) -> None:
+    panel = open_chat(
+        first="from jupyter_sse import Chat\nchat = Chat('echo')\ndisplay(chat)\nchat.ask('one wait:busy-cell two')"
+    )
+    panel.says("one wait:busy-cell two", "(0) one")
+    panel.status("running")
+    gate(panel, "busy-cell")
+    panel.says("one wait:busy-cell two", "(0) one | two")
+    panel.status("done")
 
 
 def test_a_reload_in_mid_answer_goes_on_live(open_chat: Open) -> None:
@@ -368,6 +379,7 @@ def test_where_our_extension_is_not_the_widget_shows_it(page: Page, tmp_path: Pa
         expect(answer).to_contain_text("(0) Hello." if extension else "not a real language model")
         notebook.run(1)
         expect(notebook.output(1)).to_contain_text("'role': 'assistant', 'content': '", timeout=SECONDS)
+        notebook.wait_idle()
         assert "**You:**\n\nHello." in bundle(notebook)["text/markdown"]
 
 

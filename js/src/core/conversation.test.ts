@@ -229,6 +229,24 @@ test("a kernel that has the chat is told of every change, and what it had not ta
   expect(chat.messages).toEqual([]);
 });
 
+test("until the kernel answers, what it has put into the document counts", async () => {
+  const server = new FakeServer();
+  const chat = chatWith(server, talk);
+  chat.attach(new FakeKernel());
+  chat.ask("Mine?");
+  const own: ChatMessage[] = [
+    { id: "k1", role: "user", content: "From a busy cell" },
+    { id: "k2", role: "assistant", content: "", stream: "k", status: "running" },
+  ];
+  chat.adopt(emptyState({ messages: [...talk, ...own], rev: 3 }));
+  expect(said(chat).slice(2)).toEqual(["user: From a busy cell", "assistant running: ", "user: Mine?", "assistant running: "]);
+  server.write("k", "Live.");
+  await settle();
+  expect(said(chat)[3]).toBe("assistant done: Live.");
+  chat.adopt(emptyState({ messages: talk, rev: 2 })); // an older one
+  expect(chat.messages).toHaveLength(6);
+});
+
 test("where there is no server the kernel is asked, and its events are the answer", async () => {
   const kernel = new FakeKernel();
   const chat = chatWith(null, talk);

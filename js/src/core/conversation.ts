@@ -208,6 +208,19 @@ export class Conversation {
     return this.#kernel?.isKnown ?? false;
   }
 
+  /** Something was said, or chosen, in this page. */
+  get isUsed(): boolean {
+    return this.#count > 0;
+  }
+
+  /** The document has another state of this chat: a kernel that has not answered yet may have put it there. */
+  adopt(state: ChatState): void {
+    if (this.isBound || state.rev <= this.#base.rev) return;
+    if (JSON.stringify(state.messages) === JSON.stringify(this.messages)) return; // what was written from here
+    this.#base = { ...this.#base, ...state };
+    this.#compute();
+  }
+
   /** Called after changes, at most once a task. Returns how to stop it. */
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);

@@ -107,8 +107,9 @@ class Panel {
   // for this attribute, and does so before any listener of theirs. What it saves with, and its palette, stay at hand.
   #guardKeys = (event: KeyboardEvent): void => {
     if (!event.composedPath().includes(this.element)) return;
-    const isOurs = event.key === "Enter" || !(event.ctrlKey || event.metaKey) || !(event.shiftKey || event.key === "s");
-    this.element.toggleAttribute("data-lm-suppress-shortcuts", isOurs);
+    const key = event.key.toLowerCase();
+    const isLabs = (event.ctrlKey || event.metaKey) && (key === "s" || (event.shiftKey && key !== "z" && key !== "enter"));
+    this.element.toggleAttribute("data-lm-suppress-shortcuts", !isLabs);
   };
 
   // It also takes line breaks and undoing from every field in a cell, whether it has a use for the key or not.

@@ -6,7 +6,7 @@ import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
 import type { Kernel } from "@jupyterlab/services";
 import { chatOf, Conversation, conversationOf, type ChatBundle } from "../../core/conversation";
 import { mountChat } from "../../view/chat";
-import { multiplexFor } from "./notebooks";
+import { isOpenElsewhere, multiplexFor } from "./notebooks";
 import { MIME } from "./output";
 
 const TARGET = "jupyter_sse.chat";
@@ -15,7 +15,7 @@ const GONE = new Set(["restarting", "autorestarting", "terminating", "dead"]);
 /** A notebook or console. */
 interface Document {
   content?: { node?: HTMLElement };
-  context?: { localPath: string; model: { collaborative?: boolean } };
+  context?: { localPath: string; model: { dirty: boolean; collaborative?: boolean } };
   sessionContext?: ISessionContext;
 }
 
@@ -29,6 +29,7 @@ export class ChatOutput {
   #release: () => void;
   #unmount: () => void;
   #stops: (() => void)[] = [];
+  #document: { dirty: boolean; collaborative?: boolean } | null = null;
   #session: ISessionContext | null = null;
   #kernel: Kernel.IKernelConnection | null = null;
   #detach: () => void = () => undefined;
@@ -51,7 +52,7 @@ export class ChatOutput {
     this.#release = release;
     this.#unmount = mountChat(node, conversation);
     this.#stops.push(
-      conversation.onOutput((data) => this.#write(data)),
+      conversation.onOutput((data) => void this.#write(data)),
       conversation.subscribe(() => void this.#keep()),
     );
   }
@@ -61,6 +62,7 @@ export class ChatOutput {
     this.#model = model;
     this.#bundle = bundle;
     this.#rev = bundle.rev;
+    this.#conversation.adopt(bundle);
   }
 
   /** It is in the page: which notebook it is in, and so which kernel, can be found. */
@@ -69,6 +71,7 @@ export class ChatOutput {
     for (const widget of this.#app.shell.widgets("main") as Iterable<Document>) {
       if (!widget.content?.node?.contains(this.#node) || !widget.sessionContext) continue;
       this.#conversation.path = widget.context?.localPath ?? null;
+      this.#document = widget.context?.model ?? null;
       this.#session = widget.sessionContext;
       this.#session.kernelChanged.connect(this.#look, this);
       this.#session.statusChanged.connect(this.#look, this);
@@ -123,7 +126,7 @@ export class ChatOutput {
     this.#writing = true;
     try {
       const { chat, kernel } = this.#bundle;
-      this.#write(await multiplexFor(this.#app).chatOutput({ ...state, chat, kernel }));
+      await this.#write(await multiplexFor(this.#app).chatOutput({ ...state, chat, kernel }));
     } catch (problem) {
       console.warn("jupyter-sse: the chat is not in the notebook yet", problem);
       this.#rev = state.rev; // with the next change
@@ -132,12 +135,16 @@ export class ChatOutput {
     void this.#keep(); // what has come meanwhile
   }
 
-  #write(data: Record<string, unknown>): void {
+  async #write(data: Record<string, unknown>): Promise<void> {
     const bundle = chatOf(data[MIME]);
     const standing = chatOf(this.#model.data[MIME]);
-    if (!bundle || bundle.chat !== standing?.chat) return;
+    if (!bundle || bundle.chat !== standing?.chat || this.#document?.collaborative) return;
     this.#rev = bundle.rev;
     if (JSON.stringify(bundle) === JSON.stringify(standing)) return; // the kernel's own update has come
+    const isClean = this.#document?.dirty === false;
     this.#model.setData({ data: data as never });
+    // Two pages that save one file would only ask their users which of the two is right: the one that is used does.
+    if (!isClean || this.#conversation.isUsed || !this.#session || !(await isOpenElsewhere(this.#app, this.#session))) return;
+    if (this.#document && !this.#conversation.isUsed) this.#document.dirty = false;
   }
 }
