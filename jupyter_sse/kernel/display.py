@@ -20,7 +20,7 @@ import msgspec
 
 from ..events import Event, Reset, Unknown, encode
 from ..output import MIME, bounded, mimebundle, to_text
-from .origin import attended, parent_message, shell
+from .origin import attended, place, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
@@ -231,12 +231,11 @@ def _reset_message(snapshot: Snapshot) -> bytes:
 
 
 def display_object(stream: LiveStream) -> None:
-    """Show a stream again, but not in the cell that has it already: there it is the last line's value."""
+    """Show a stream again, but not where it is shown already: there it is the last line's value."""
+    if stream.shown_at is not None and stream.shown_at == place():
+        return
     if not _in_notebook():
         print(to_text(bounded(stream.snapshot)))
-        return
-    here = parent_message().get("header", {}).get("msg_id")
-    if stream.shown and stream.origin is not None and here is not None and stream.origin.execution == here:
         return
     running = shell()
     assert running is not None
