@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import keyword
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
-from IPython.utils.process import arg_split
 
 from .ask import begin, messages
 from .fill import FillError, fill
@@ -35,11 +35,6 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}. `%%ask --help` tells more.")
 
 
-def _text(given: str) -> str:
-    """IPython leaves quotes around an argument."""
-    return given[1:-1] if len(given) > 1 and given[0] == given[-1] and given[0] in "\"'" else given
-
-
 def _name(given: str) -> str:
     if not given.isidentifier() or keyword.iskeyword(given):
         raise argparse.ArgumentTypeError(f"{given!r} cannot be the name of a variable")
@@ -47,12 +42,18 @@ def _name(given: str) -> str:
 
 
 def _parser() -> _Parser:
-    parser = _Parser("%%ask", description=ABOUT, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", type=_text, help="who answers, such as openai:gpt-5; else the default")
+    parser = _Parser(
+        "%%ask",
+        usage="%(prog)s [model] [--out NAME] [--system TEXT] [--chat NAME] [--raw] [--help]",
+        description=ABOUT,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", help="who answers, such as openai:gpt-5; else the default")
     parser.add_argument("--out", metavar="NAME", type=_name, help="the variable that gets the Answer, as `_` does")
-    parser.add_argument("--system", metavar="TEXT", type=_text, help="instructions to the model, in quotes")
+    parser.add_argument("--system", metavar="TEXT", help="instructions to the model, in quotes")
     parser.add_argument(
-        "--chat", metavar="NAME", type=_name, help="go on with, or begin, the conversation of this name"
+        "--chat", metavar="NAME", type=_name, help="go on with the conversation of this name, or begin it"
     )
     parser.add_argument("--raw", action="store_true", help="take the cell as it is, and fill in nothing")
     parser.add_argument("--help", action="store_true", help="show this")
@@ -63,7 +64,10 @@ def load(shell: Any) -> None:
     parser = _parser()
 
     def ask(line: str, cell: str) -> Answer | None:
-        given = parser.parse_args(arg_split(line))
+        try:
+            given = parser.parse_args(shlex.split(line))
+        except ValueError as error:  # a quote that is not closed
+            parser.error(str(error))
         if given.help:
             print(parser.format_help())
             return None
