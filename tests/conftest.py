@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from harness import JupyterServer
+from reading import Reading
 
 MakeServer = Callable[..., JupyterServer]
 
@@ -36,6 +37,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     server = JupyterServer(tmp_path_factory.mktemp("server")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _close_readings() -> Iterator[None]:
+    yield
+    while Reading.opened:
+        Reading.opened.pop().close()
 
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

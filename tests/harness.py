@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,16 @@ class JupyterServer:
 
     def append(self, stream: str, *lines: str) -> httpx.Response:
         return self.request("POST", f"streams/{stream}/events", content="\n".join(lines).encode())
+
+
+@contextmanager
+def signed_in(server: JupyterServer) -> Iterator[httpx.Client]:
+    """A browser's session: the login cookie and the XSRF cookie."""
+    with httpx.Client(base_url=server.root, trust_env=False, follow_redirects=True) as client:
+        client.get("/login", params={"token": server.token})
+        client.get("/login")
+        assert "_xsrf" in client.cookies
+        yield client
 
 
 def _is_installed() -> bool:

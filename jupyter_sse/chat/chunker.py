@@ -15,6 +15,9 @@ from ..events import Delta, Event, Reasoning
 
 __all__ = ["Chunker"]
 
+WINDOW = 256
+"""Characters at the end of a text in which its last grapheme is looked for."""
+
 _PUNCTUATION = re.compile(r"[.!?,;:\n。！？，；：、،؛؟।…]")
 _WORD = re.compile(r"\S+")
 
@@ -45,11 +48,14 @@ class Chunker:
             self._kind = type(event)
         self._text += event.text
         if self._kind not in self._begun:
-            after = self._leave(self._whole(), now)
+            after = self._leave(_last(self._text), now)
             if after:
                 self._begun.add(self._kind)
             return [*before, *after]
-        if _PUNCTUATION.search(self._text) or len(_WORD.findall(self._text)) > self.words:
+        ends = [match.end() for match in _PUNCTUATION.finditer(self._text[:-1])]
+        if ends and (end := _last(self._text[: ends[-1] + 1])):
+            return [*before, *self._leave(end, now)]
+        if len(_WORD.findall(self._text)) > self.words:
             return [*before, *self.flush(now)]
         if self.due is None and self._text:
             self.due = now + self.seconds
@@ -57,19 +63,23 @@ class Chunker:
 
     def flush(self, now: float) -> list[Event]:
         """What can leave: whole words, or else all but the last grapheme."""
-        # A space begins a grapheme of its own.
         space = max(self._text.rfind(" "), self._text.rfind("\n"))
-        return self._leave(space if space > 0 else self._whole(), now)
+        return self._leave(_last(self._text[: space + 1]) or _last(self._text), now)
 
     def finish(self) -> list[Event]:
         """What is left: nothing will be joined to it."""
         return self._leave(len(self._text), 0.0)
 
-    def _whole(self) -> int:
-        """Where the last grapheme begins."""
-        return len(self._text) - len(next(wcwidth.iter_graphemes_reverse(self._text), ""))
-
     def _leave(self, end: int, now: float) -> list[Event]:
         text, self._text = self._text[:end], self._text[end:]
         self.due = now + self.seconds if text and self._text else None
         return [self._kind(text=text)] if text else []
+
+
+def _last(text: str) -> int:
+    """Where the last grapheme begins."""
+    # Forward: the reverse iterator cuts after a prepended mark. It finds its feet again long before the end.
+    last = ""
+    for last in wcwidth.iter_graphemes(text[-WINDOW:]):
+        pass
+    return len(text) - len(last)

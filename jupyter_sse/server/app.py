@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,8 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
 from prometheus_client import REGISTRY
 from tornado.ioloop import PeriodicCallback
-from traitlets import Dict, Enum, Float, Integer, List, Unicode, default
+from traitlets import Dict, Enum, Float, Integer, List, TraitError, Unicode, default, validate
+from traitlets.config import Config
 
 from ..chat.providers import Providers
 from ..log import Log, LogError
@@ -33,6 +35,13 @@ __all__ = ["SSE"]
 EXPIRE_SECONDS = 600.0
 
 IN_MEMORY = "For now streams are in the server's memory only, and are lost when it stops."
+
+
+class _Shared(dict[str, Any]):
+    """traitlets copies what is configured, which agents cannot be: they hold clients and locks."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 class SSE(ExtensionApp):
@@ -114,6 +123,25 @@ class SSE(ExtensionApp):
     @default("static_paths")
     def _default_static_paths(self) -> list[str]:
         return [str(monitor.STATIC)]
+
+    def _find_my_config(self, cfg: Config) -> Config:
+        found: Config = super()._find_my_config(cfg)
+        if isinstance(found.get("providers"), dict):
+            found["providers"] = _Shared(found["providers"])
+        return found
+
+    @validate("chat_rate")
+    def _check_rate(self, proposal: Any) -> Any:
+        with suppress(ImportError):
+            from limits import parse_many
+
+            try:
+                parse_many(proposal["value"] or "1/second")
+            except ValueError:
+                raise TraitError(
+                    f"SSE.chat_rate is to be written like '30/minute', not {proposal['value']!r}."
+                ) from None
+        return proposal["value"]
 
     def initialize_settings(self) -> None:
         self.secret = secrets.token_urlsafe(32)

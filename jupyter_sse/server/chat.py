@@ -149,6 +149,8 @@ class Chats:
 
     @cached_property
     def _limiter(self) -> Any:
+        if not self._rate:
+            return None
         try:
             from limits import parse
             from limits.storage import MemoryStorage
@@ -158,7 +160,7 @@ class Chats:
         return MovingWindowRateLimiter(MemoryStorage()), parse(self._rate)
 
     def _charge(self, user: str) -> None:
-        if self._limiter is None or not self._rate:
+        if self._limiter is None:
             return
         limiter, rate = self._limiter
         if not limiter.hit(rate, user):
