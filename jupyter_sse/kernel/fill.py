@@ -2,8 +2,8 @@ r"""Text with expressions in braces, as in an f-string, but made for prose: JSON
 
 ``{name}``, ``{rows[0]}``, ``{x:.2f}`` and ``{value!r}`` are filled in; ``{{`` and ``}}`` are braces. What stands in
 braces and is no expression, or one without a name, is left as it is: ``{"a": 1}``, ``{2}``, ``{}``. So are the braces
-of a formula and of an f-string, ``\frac{a}{b}``, ``x_{i}``, ``f"{n} rows"``; there ``{{{a}}}`` fills in. Nothing is ever
-dropped: a name that is not known is an error.
+of a formula and of an f-string, ``\frac{a}{b}``, ``x_{i}``, ``f"{n} rows"``; there ``{{{a}}}`` fills in. Nothing is
+ever dropped: a name that is not known is an error.
 """
 
 from __future__ import annotations
