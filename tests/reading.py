@@ -15,16 +15,29 @@ class Reading:
 
     opened: ClassVar[list[Reading]] = []
 
-    def __init__(self, server: JupyterServer, path: str, *, body: str | None = None, **headers: str) -> None:
-        self.opened.append(self)
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    def __init__(
+        self,
+        server: JupyterServer,
+        path: str,
+        *,
+        body: str | None = None,
+        port: int | None = None,
+        timeout: float = 20,
+        **headers: str,
+    ) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=timeout)
         self.connection.request(
             "GET" if body is None else "POST",
             server.base_url + "jupyter-sse/" + path,
             body,
             server.headers | {key.replace("_", "-"): value for key, value in headers.items()},
         )
-        self.answer = self.connection.getresponse()
+        try:
+            self.answer = self.connection.getresponse()
+        except BaseException:
+            self.connection.close()
+            raise
+        self.opened.append(self)
         self.decoder = Decoder()
         self.frames: list[Frame] = []
         self.ended = False

@@ -79,7 +79,5 @@ class Chunker:
 def _last(text: str) -> int:
     """Where the last grapheme begins."""
     # Forward: the reverse iterator cuts after a prepended mark. It finds its feet again long before the end.
-    last = ""
-    for last in wcwidth.iter_graphemes(text[-WINDOW:]):
-        pass
+    *_, last = wcwidth.iter_graphemes(text[-WINDOW:]) if text else ("",)
     return len(text) - len(last)
