@@ -1,112 +1,79 @@
-"""Answers: any iterator of text, shown as it comes."""
+"""Any iterator of text, shown as it comes: an answer."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterable, Awaitable, Iterable
+from typing import Any
 
-from ..events import Delta, Reasoning, Usage
+from ..events import Delta, Done, Error, Event, Reasoning
+from .answer import Answer
 from .chunks import Completion, Piece, UnknownItemError
-from .display import display_object
 from .producer import Cancelled, Producer, StreamError, last_line
 
-if TYPE_CHECKING:
-    from ..state import Snapshot
-
-__all__ = ["Answer", "stream"]
+__all__ = ["Pump", "stream"]
 
 Source = Iterable[Any] | AsyncIterable[Any] | Awaitable[Any]
 
 
-class Answer:
-    """What comes out of a stream: `text`, whole once `status` is no longer "running"; prints as its text."""
+class Pump:
+    """Fills an answer, and the stream that shows it, from a source."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, answer: Answer) -> None:
+        self.answer = answer
         self._producer = producer
         self._completion = Completion()
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self.usage: Usage | None = None
-        self.error: str | None = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.status}, {len(self.text)} characters>"
-
-    def _ipython_display_(self) -> None:
-        display_object(self._producer)
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        if self._task is not None:
-            yield from self._task.__await__()
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    @property
-    def id(self) -> str:
-        """The stream's id, as in the server's URLs."""
-        return self._producer.id
-
-    @property
-    def text(self) -> str:
-        return _joined(self._text)
-
-    @property
-    def reasoning(self) -> str:
-        return _joined(self._reasoning)
-
-    @property
-    def status(self) -> Literal["running", "done", "error", "cancelled"]:
-        return self._producer.status
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._producer.snapshot
-
-    def cancel(self) -> None:
-        """Do what the Cancel button does."""
-        for action in list(self._producer.on_cancel):
-            action()
 
     def _take(self, item: Any) -> None:
         self._producer.check()
-        piece = Piece(text=item) if type(item) is str else self._completion.read(item)
-        if piece.reasoning:
-            self._reasoning.append(piece.reasoning)
-            self._producer.text(piece.reasoning, Reasoning)
-        if piece.text:
-            self._text.append(piece.text)
-            self._producer.text(piece.text, Delta)
-        if piece.usage is not None:
-            self.usage = piece.usage
-            self._producer.emit(piece.usage)
+        if isinstance(item, (Done, Error)):
+            self._producer.end(item)
+        elif isinstance(item, Event):
+            self._put(item)
+        else:
+            piece = Piece(text=item) if type(item) is str else self._completion.read(item)
+            if piece.reasoning:
+                self._put(Reasoning(text=piece.reasoning))
+            if piece.text:
+                self._put(Delta(text=piece.text))
+            if piece.usage is not None:
+                self._put(piece.usage)
+
+    def _put(self, event: Event) -> None:
+        self.answer._add([event])
+        if isinstance(event, (Delta, Reasoning)):
+            self._producer.text(event.text, type(event))
+        else:
+            self._producer.emit(event)
 
     def _finish(self) -> None:
-        for tool in self._completion.tools():
-            self._producer.emit(tool)
-        self._producer.done(self._completion.reason)
+        if self._producer.status == "running":
+            for tool in self._completion.tools():
+                self._producer.emit(tool)
+            self._producer.done(self._completion.reason)
+            self.answer._end(None)
+        else:
+            self.answer._end_as(self._producer.snapshot)
 
     def _fail(self, error: BaseException) -> BaseException:
         """End the stream; what to raise."""
         self._producer.fail(error)
+        failure = self._failure(error)
+        self.answer._end(failure)
+        return failure
+
+    def _failure(self, error: BaseException) -> BaseException:
         if self._producer.status == "cancelled":
             return error if isinstance(error, Cancelled) else Cancelled(self._producer.title or "")
-        self.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
+        self.answer.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
         if isinstance(error, UnknownItemError) or not isinstance(error, Exception):
             return error
-        failure = StreamError(self.error)
-        failure.answer = self
+        failure = StreamError(self.answer.error)
         failure.__cause__ = error
         return failure
 
-    def _run(self, source: Iterable[Any]) -> None:
+    def run(self, source: Iterable[Any]) -> None:
         try:
             for item in source:
                 self._take(item)
@@ -116,8 +83,9 @@ class Answer:
             if close is not None:
                 close()
             raise self._fail(error)  # noqa: B904 (the cause is set where there is one)
+        self.answer._whole()
 
-    async def _run_async(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    async def run_async(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
         try:
             if inspect.isawaitable(source):
                 source = await source
@@ -127,30 +95,26 @@ class Answer:
                     await asyncio.sleep(0.005)
             self._finish()
         except BaseException as error:
-            self._failure = self._fail(error)
+            self._fail(error)
             await _close(source)
             if not isinstance(error, (Exception, Cancelled)) and not self._producer.cancelled:
                 raise
 
-    def _start(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    def start(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+        """Run it in the background of the running loop; where none runs, to its end."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._run_async(source))
-            if self._failure is not None:
-                raise self._failure from self._failure.__cause__
+            asyncio.run(self.run_async(source))
+            self.answer._whole()
             return
-        task = self._task = loop.create_task(self._run_async(source))
-        # The flag is seen only when the source yields; this reaches it where it waits.
+        self.answer._task = self.cancellable(loop.create_task(self.run_async(source)))
+
+    def cancellable(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Have a cancel reach the task where it waits: the flag is seen only when the source yields."""
+        loop = task.get_loop()
         self._producer.on_cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
-
-
-def _joined(parts: list[str]) -> str:
-    """The whole text, leaving it joined: asking after every piece stays cheap."""
-    if len(parts) > 1:
-        count = len(parts)
-        parts[:count] = ["".join(parts[:count])]
-    return parts[0] if parts else ""
+        return task
 
 
 async def _close(source: Any) -> None:
@@ -187,9 +151,10 @@ def stream(source: Source, *, title: str | None = None, model: str | None = None
         raise TypeError(
             f"stream() takes an iterator of str or of an OpenAI client's chunks, not {type(source).__name__}"
         )
-    answer = Answer(Producer(title, kind=kind, model=model))
+    producer = Producer(title, kind=kind, model=model)
+    pump = Pump(producer, Answer(producer))
     if is_async:
-        answer._start(source)  # type: ignore[arg-type]
+        pump.start(source)  # type: ignore[arg-type]
     else:
-        answer._run(source)  # type: ignore[arg-type]
-    return answer
+        pump.run(source)  # type: ignore[arg-type]
+    return pump.answer
