@@ -8,6 +8,8 @@ import traceback
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from .. import events
 from ..events import Delta, Done, Error, Event, Log, Reasoning, Start
 from . import display, link
@@ -167,6 +169,10 @@ class Producer:
         self, reason: Literal["stop", "length", "cancelled", "timeout", "closed"] = "stop", result: Any = None
     ) -> None:
         self._end("cancelled" if reason == "cancelled" else "done", _finished(reason, result))
+
+    def failed(self, error: Error) -> None:
+        """End with an error that is worded already."""
+        self._end("error", msgspec.structs.replace(error, ts=time.time()))
 
     def fail(self, error: BaseException) -> None:
         """End as this exception says, which is the caller's to raise again."""

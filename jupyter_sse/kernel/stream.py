@@ -1,14 +1,15 @@
-"""Answers: any iterator of text, shown as it comes."""
+"""Answers: what any model streams, shown as it comes."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Generator, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..events import Delta, Reasoning, Usage
-from .chunks import Completion, Piece, UnknownItemError
+from ..chat.chunks import Chunks, UnknownChunkError, check_source
+from ..events import Delta, Done, Error, Event, Reasoning, Usage
 from .display import display_object
 from .producer import Cancelled, Producer, StreamError, last_line
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "stream"]
 
-Source = Iterable[Any] | AsyncIterable[Any] | Awaitable[Any]
+Source = (
+    Iterable[Any]
+    | AsyncIterable[Any]
+    | Awaitable[Any]
+    | AbstractContextManager[Iterable[Any]]
+    | AbstractAsyncContextManager[AsyncIterable[Any]]
+)
 
 
 class Answer:
@@ -25,7 +32,8 @@ class Answer:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._completion = Completion()
+        self._chunks = Chunks()
+        self._end: Done | Error | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._task: asyncio.Task[None] | None = None
@@ -75,64 +83,99 @@ class Answer:
         for action in list(self._producer.on_cancel):
             action()
 
-    def _take(self, item: Any) -> None:
+    def _take(self, item: Any) -> bool:
+        """Show what this item brings; False if the answer ends with it."""
         self._producer.check()
-        piece = Piece(text=item) if type(item) is str else self._completion.read(item)
-        if piece.reasoning:
-            self._reasoning.append(piece.reasoning)
-            self._producer.text(piece.reasoning, Reasoning)
-        if piece.text:
-            self._text.append(piece.text)
-            self._producer.text(piece.text, Delta)
-        if piece.usage is not None:
-            self.usage = piece.usage
-            self._producer.emit(piece.usage)
+        if type(item) is str:
+            self._put_text(item)
+        else:
+            self._put(self._chunks.read(item))
+        return self._end is None
+
+    def _put_text(self, text: str) -> None:
+        if text:
+            self._text.append(text)
+            self._producer.text(text, Delta)
+
+    def _put(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Delta):
+                self._put_text(event.text)
+            elif isinstance(event, Reasoning):
+                self._reasoning.append(event.text)
+                self._producer.text(event.text, Reasoning)
+            elif isinstance(event, (Done, Error)):
+                self._end = event
+                return
+            else:
+                if isinstance(event, Usage):
+                    self.usage = event
+                self._producer.emit(event)
 
     def _finish(self) -> None:
-        for tool in self._completion.tools():
-            self._producer.emit(tool)
-        self._producer.done(self._completion.reason)
+        if self._end is None:
+            self._put(self._chunks.end())
+        if isinstance(self._end, Error):
+            self._producer.failed(self._end)
+            raise StreamError(self._end.message)
+        assert self._end is not None
+        self._producer.done(self._end.reason, self._end.result)
+        self._producer.check()
 
     def _fail(self, error: BaseException) -> BaseException:
         """End the stream; what to raise."""
         self._producer.fail(error)
         if self._producer.status == "cancelled":
             return error if isinstance(error, Cancelled) else Cancelled(self._producer.title or "")
-        self.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
-        if isinstance(error, UnknownItemError) or not isinstance(error, Exception):
+        worded = isinstance(self._end, Error)
+        self.error = (
+            "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error) if worded else last_line(error)
+        )
+        if isinstance(error, UnknownChunkError) or not isinstance(error, Exception):
             return error
         failure = StreamError(self.error)
         failure.answer = self
-        failure.__cause__ = error
+        failure.__cause__ = None if worded else error
         return failure
 
-    def _run(self, source: Iterable[Any]) -> None:
+    def _run(self, source: Any) -> None:
+        items = None
         try:
-            for item in source:
-                self._take(item)
+            items = source if hasattr(source, "__iter__") else source.__enter__()
+            check_source(items, "__iter__")
+            for item in items:
+                if not self._take(item):
+                    break
             self._finish()
         except BaseException as error:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
-            raise self._fail(error)  # noqa: B904 (the cause is set where there is one)
+            failure = self._fail(error)
+            _close(source, items, error)
+            raise failure  # noqa: B904 (the cause is set where there is one)
+        _close(source, items)
 
-    async def _run_async(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    async def _run_async(self, source: Any) -> None:
+        items = None
         try:
             if inspect.isawaitable(source):
                 source = await source
-            async for item in source:  # type: ignore[union-attr]
-                self._take(item)
+            check_source(source, "__aiter__", "__aenter__")
+            items = source if hasattr(source, "__aiter__") else await source.__aenter__()
+            check_source(items, "__aiter__")
+            async for item in items:
+                if not self._take(item):
+                    break
                 while self._producer.crowded:
                     await asyncio.sleep(0.005)
             self._finish()
         except BaseException as error:
             self._failure = self._fail(error)
-            await _close(source)
+            await _close_async(source, items, error)
             if not isinstance(error, (Exception, Cancelled)) and not self._producer.cancelled:
                 raise
+        else:
+            await _close_async(source, items)
 
-    def _start(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    def _start(self, source: Any) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -153,18 +196,43 @@ def _joined(parts: list[str]) -> str:
     return parts[0] if parts else ""
 
 
-async def _close(source: Any) -> None:
-    close = getattr(source, "aclose", None) or getattr(source, "close", None)
-    try:
-        closed = close() if close is not None else None
-        if inspect.isawaitable(closed):
-            await closed
-    except Exception:  # it has failed already, and that is what the user should see
-        pass
+def _close(source: Any, items: Any, error: BaseException | None = None) -> None:
+    """Leave a source that is a context manager; close one that is not."""
+    with suppress(Exception):  # the answer has ended, and how is what the user should see
+        if items is not source:
+            if items is not None:
+                source.__exit__(type(error) if error else None, error, None)
+        elif hasattr(source, "close"):
+            source.close()
+
+
+async def _close_async(source: Any, items: Any, error: BaseException | None = None) -> None:
+    with suppress(Exception):
+        if items is not source:
+            if items is not None:
+                await source.__aexit__(type(error) if error else None, error, None)
+        elif (close := getattr(source, "aclose", None) or getattr(source, "close", None)) is not None:
+            closed = close()
+            if inspect.isawaitable(closed):
+                await closed
+
+
+def _is_async(source: Any) -> bool:
+    if not hasattr(source, "__iter__"):
+        return not hasattr(source, "__enter__")
+    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
+    if not hasattr(source, "__aiter__"):
+        return False
+    inner = getattr(source, "completion_stream", None)
+    return hasattr(inner, "__aiter__") or inspect.iscoroutinefunction(getattr(source, "make_call", None))
 
 
 def stream(source: Source, *, title: str | None = None, model: str | None = None, kind: str = "answer") -> Answer:
-    """Show a text while it comes: from any sync or async iterator of str, or of an OpenAI client's chunks.
+    """Show an answer while it comes: text, thinking, calls of tools with their results, and usage.
+
+    source : a sync or async iterator of str, of events, or of what the clients of OpenAI, Anthropic, Google GenAI,
+        LangChain, LiteLLM, Ollama and pydantic-ai stream; a context manager or an awaitable that gives one. It is
+        closed at the end, also by Cancel, and with it the connection to the model.
 
     A sync source runs to its end here. An async one runs in the background of the running loop, for ``await
     stream(...)``; where no loop runs, to its end too.
@@ -176,20 +244,14 @@ def stream(source: Source, *, title: str | None = None, model: str | None = None
     Cancelled
         If somebody presses Cancel.
     TypeError
-        If the source is no such iterator.
+        If the source is no such iterator, or an answer as a whole.
     """
     if isinstance(source, str):
         source = [source]
-    is_async = hasattr(source, "__aiter__") or inspect.isawaitable(source)
-    if hasattr(source, "choices"):
-        raise TypeError("this is a whole completion, not a stream: call create(..., stream=True)")
-    if not is_async and not hasattr(source, "__iter__"):
-        raise TypeError(
-            f"stream() takes an iterator of str or of an OpenAI client's chunks, not {type(source).__name__}"
-        )
+    check_source(source, "__iter__", "__aiter__", "__await__", "__enter__", "__aenter__")
     answer = Answer(Producer(title, kind=kind, model=model))
-    if is_async:
-        answer._start(source)  # type: ignore[arg-type]
+    if _is_async(source):
+        answer._start(source)
     else:
-        answer._run(source)  # type: ignore[arg-type]
+        answer._run(source)
     return answer
