@@ -229,7 +229,8 @@ class Messages(Format):
                 yield frame("content_block_delta", index=index, delta=signature)
             yield frame("content_block_stop", index=index)
         delta = {"stop_reason": self._reason(answer), "stop_sequence": None}
-        yield frame("message_delta", delta=delta, usage={"output_tokens": answer.usage.output_tokens})
+        used = {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens}
+        yield frame("message_delta", delta=delta, usage=used)
         yield frame("message_stop")
 
     def whole(self, answer: Answer) -> dict[str, Any]:
