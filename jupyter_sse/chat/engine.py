@@ -47,7 +47,15 @@ def model_provider(full: str, keys: Mapping[str, str]) -> Provider:
         named = re.search(r"\b[A-Z]+(_[A-Z]+)+\b", str(error))
         how = f"Set {named[0]} where Jupyter is started, or SSE.api_keys." if named else str(error)
         raise ProviderError(f"{full} cannot be asked: the server has no key for it. {how}", "provider_auth") from None
-    return agent_provider(made)
+    return agent_provider(_without_retries(made))
+
+
+def _without_retries(model: models.Model) -> models.Model:
+    """Clients retry for as long as the provider asks, a minute and more, in which nobody is told anything."""
+    client: Any = getattr(model, "client", None)
+    if hasattr(client, "max_retries"):
+        client.max_retries = 0
+    return model
 
 
 def _provider(name: str, keys: Mapping[str, str]) -> providers.Provider[Any]:
@@ -70,7 +78,8 @@ def compatible_provider(name: str, base_url: str, key: str | None) -> Provider:
     async def answer(question: Question) -> AsyncIterator[Event]:
         if question.model is None:
             raise ProviderError(f"Say which model of {name} to ask: {name}:<model>.", "unknown_model")
-        async for event in _answer(Agent(OpenAIChatModel(question.model, provider=provider)), question):
+        agent = Agent(_without_retries(OpenAIChatModel(question.model, provider=provider)))
+        async for event in _answer(agent, question):
             yield event
 
     return answer

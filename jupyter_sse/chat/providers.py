@@ -29,7 +29,7 @@ QUEUED = 64
 
 KEYS = {
     "OPENAI_API_KEY": "openai:gpt-5",
-    "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-4-5",
+    "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-5-5",
     "GOOGLE_API_KEY": "google:gemini-3.8-flash",
     "GEMINI_API_KEY": "google:gemini-3.8-flash",
 }
