@@ -83,20 +83,17 @@ def words(count: int) -> str:
     return "".join(f"word{number} " for number in range(count))
 
 
-def answering(make: Callable[..., JupyterServer], home: Path, *options: str, rate: str = "") -> JupyterServer:
+@contextmanager
+def running(
+    home: Path, *options: str, rate: str = "", prepare: Callable[[JupyterServer], None] | None = None, **arguments: Any
+) -> Iterator[JupyterServer]:
     (home / "config").mkdir(parents=True, exist_ok=True)
     (home / "config" / "jupyter_server_config.py").write_text(CONFIG.format(home=str(home), rate=rate))
-    return make(*options, home=home)
-
-
-@contextmanager
-def running(home: Path, *options: str, rate: str = "") -> Iterator[JupyterServer]:
-    def make(*options: str, home: Path) -> JupyterServer:
-        return JupyterServer(home, *options).start()
-
-    server = answering(make, home, *options, rate=rate)
+    server = JupyterServer(home, *options, **arguments)
+    if prepare is not None:
+        prepare(server)
     try:
-        yield server
+        yield server.start()
     finally:
         server.stop()
 
