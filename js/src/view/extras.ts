@@ -13,50 +13,61 @@ export interface Highlighted {
 export interface Extras {
   /** Null if the language is not known. */
   highlight: (code: string, language: string) => Highlighted | null;
-  /** Null if it is no TeX. */
-  math: { render: (tex: string, display: boolean) => Element | null; styles: string };
+  math: {
+    /** Null if it is no TeX. */
+    render: (tex: string, display: boolean) => Element | null;
+    styles: string;
+  };
 }
 export type Name = keyof Extras;
+/** A way to get one of them; rejects if it is none. */
+export type Loader = (name: Name) => Promise<Extras[Name]>;
 
-/** How this page gets one of them; tried in order. */
-export type Loader = <N extends Name>(name: N) => Promise<Extras[N]>;
-
-interface Page {
-  loaded: Partial<Extras>;
-  loading: Partial<Record<Name, Promise<void>>>;
+interface Slot {
+  extra: Extras[Name] | null;
+  ready: Promise<void>;
+  resolve: () => void;
+  busy: boolean;
 }
 
 // Every widget is a module of its own, so a module's variables are not the page's.
 const key = Symbol.for("jupyter-sse.extras");
-const page = ((globalThis as { [key]?: Page })[key] ??= { loaded: {}, loading: {} });
-const loaders: Loader[] = [];
+const slots = ((globalThis as { [key]?: Partial<Record<Name, Slot>> })[key] ??= {});
+const loaders = new Set<Loader>();
 
-export function provide(...added: Loader[]): void {
-  for (const loader of added) if (!loaders.includes(loader)) loaders.push(loader);
+/** How this page may get them, in order. Returns how to take the ways back. */
+export function provide(...ways: Loader[]): () => void {
+  for (const way of ways) loaders.add(way);
+  return () => ways.forEach((way) => loaders.delete(way));
 }
 
 /** What is loaded already. */
 export function loaded<N extends Name>(name: N): Extras[N] | null {
-  return (page.loaded[name] as Extras[N] | undefined) ?? null;
+  return (slots[name]?.extra as Extras[N] | undefined) ?? null;
 }
 
-/** Resolves when it can be had from `loaded`, and never rejects: without it, text stays plain. */
+/** Resolves when it is loaded; if it cannot be, never: text stays plain, until a view that knows a way asks again. */
 export function load(name: Name): Promise<void> {
-  return (page.loading[name] ??= first(name).catch(() => {
-    delete page.loading[name]; // another view may have another way
-    return new Promise(() => undefined);
-  }));
+  let slot = slots[name];
+  if (!slot) {
+    let resolve = (): void => undefined;
+    const ready = new Promise<void>((done) => (resolve = done));
+    slots[name] = slot = { extra: null, ready, resolve, busy: false };
+  }
+  if (!slot.extra && !slot.busy) void tryAll(name, slot);
+  return slot.ready;
 }
 
-async function first(name: Name): Promise<void> {
-  let problem: unknown = new Error("no way to load it");
-  for (const loader of loaders) {
+async function tryAll(name: Name, slot: Slot): Promise<void> {
+  slot.busy = true;
+  for (const way of loaders) {
     try {
-      page.loaded[name] = (await loader(name)) as never;
-      return;
+      slot.extra = await way(name);
+      slot.resolve();
+      break;
     } catch (error) {
-      problem = error;
+      console.debug(`jupyter-sse: ${name} not loaded`, error);
     }
   }
-  throw problem;
+  slot.busy = false;
 }
