@@ -13,7 +13,9 @@ const ATTRIBUTES =
 function render(tex: string, display: boolean): Element | null {
   const holder = document.createElement("span");
   try {
-    temml.render(tex, holder, { ...OPTIONS, displayMode: display });
+    // Not its `render`, which refuses a page without a doctype, as some hosts' outputs are.
+    const tree = temml.__renderToMathMLTree(tex, { ...OPTIONS, displayMode: display }) as { toNode: () => Node };
+    holder.append(tree.toNode());
   } catch {
     return null; // not TeX, or more than it knows, or not allowed (\includegraphics, \href)
   }

@@ -118,7 +118,7 @@ export class CodeView implements Live {
     if (changed) selected?.();
   }
 
-  /** True if nodes were replaced. */
+  /** True if text has gone from its node. */
   #setLine(index: number, runs: Run[]): boolean {
     const line = this.#lines[index];
     if (!line) {
@@ -138,11 +138,13 @@ export class CodeView implements Live {
     if (same === runs.length && same === line.runs.length) return false;
     const [old, next] = [line.runs[same], runs[same]];
     let from = same;
+    let cut = false;
     if (old && next && old[0] === next[0] && (next[1].startsWith(old[1]) || old[1].startsWith(next[1]))) {
       const node = line.nodes[same] as Node;
       const text = (node instanceof Text ? node : node.firstChild) as Text;
       if (next[1].length > old[1].length) text.appendData(next[1].slice(old[1].length));
       else text.deleteData(next[1].length, old[1].length);
+      cut = next[1].length < old[1].length;
       from++;
     }
     const replaced = line.nodes.splice(from) as ChildNode[];
@@ -152,7 +154,7 @@ export class CodeView implements Live {
     for (const node of replaced) node.remove();
     line.nodes.push(...nodes);
     line.runs = runs;
-    return replaced.length > 0;
+    return cut || replaced.length > 0;
   }
 
   async #copy(button: HTMLElement): Promise<void> {

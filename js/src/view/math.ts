@@ -142,7 +142,7 @@ const styled = new WeakSet<Node>();
 function addStyles(element: HTMLElement, styles: string): void {
   queueMicrotask(() => {
     const root = element.getRootNode();
-    const holder = root instanceof Document ? root.head : root instanceof ShadowRoot ? root : null;
+    const holder = "head" in root ? (root as Document).head : "host" in root ? (root as ShadowRoot) : null;
     if (!holder || styled.has(root)) return;
     styled.add(root);
     holder.append(styleSheet(styles));
