@@ -153,7 +153,15 @@ def test_a_kernel_alone_gets_little(wheel: zipfile.Path) -> None:
 
 @pytest.mark.parametrize(
     "missing",
-    [BUNDLE, MONITOR, *EXTRAS, LABEXTENSION, "install.json", "notebooks/quickstart.ipynb", "jupyter-config/jupyter_sse.json"],
+    [
+        BUNDLE,
+        MONITOR,
+        *EXTRAS,
+        LABEXTENSION,
+        "install.json",
+        "notebooks/quickstart.ipynb",
+        "jupyter-config/jupyter_sse.json",
+    ],
 )
 def test_a_wheel_that_would_lack_something_is_not_built(missing: str, sdist: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
