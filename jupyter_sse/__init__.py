@@ -55,3 +55,10 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "jupyter-sse"}]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext jupyter_sse``: the magics."""
+    from .kernel.magics import load
+
+    load(shell)

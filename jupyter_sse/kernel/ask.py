@@ -41,7 +41,7 @@ def ask(
 ) -> Answer:
     """Ask a model, and show its answer while it comes.
 
-    The cell waits for the answer's end. In a coroutine, and in a cell that has an ``await``, it does not: there the
+    The cell waits for the answer's end. A coroutine does not, nor a cell's statement with an ``await`` in it: there the
     answer comes in the background, for ``await ask(...)``.
 
     Parameters

@@ -20,7 +20,7 @@ import msgspec
 
 from ..events import Event, Reset, Unknown, encode
 from ..output import MIME, bounded, mimebundle, to_text
-from .origin import attended, parent_message, shell
+from .origin import attended, place, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .live import LiveStream
 
-__all__ = ["Output", "View", "display_object", "pause_after", "show"]
+__all__ = ["Output", "View", "display_object", "pause_after", "send_extra", "show"]
 
 WIDGET_DELAY = 0.15
 WATCH_DELAY = 0.5
@@ -44,6 +44,7 @@ FIRST_RESET, LAST_RESET = 0.5, 8.0
 """Seconds after which a page that has not been heard is sent the whole state again, doubling: what comes while it makes
 the widget is lost to it, and a busy kernel cannot be asked for it."""
 STATIC = Path(__file__).parent.parent / "static"
+EXTRAS = ("highlight", "math")
 
 
 class View(Protocol):
@@ -183,6 +184,8 @@ class NotebookView:
         if op == "ready":
             self._heard = True
             self._stream.listen(self._feed, self._reset)
+        elif op == "extra":
+            send_extra(widget, content.get("name"))
         elif op == "cancel":
             self._stream.cancel()
 
@@ -231,6 +234,13 @@ def pause_after(message: bytes) -> float:
     return max(FEED_INTERVAL, len(message) / FEED_BYTES_PER_SECOND)
 
 
+def send_extra(widget: Any, name: object) -> None:
+    """Give a page the highlighter or the formulas, which it loads from the server where there is one."""
+    path = STATIC / f"{name}.js"
+    if name in EXTRAS and path.is_file():
+        widget.send({"op": "extra", "name": name, "code": path.read_text(encoding="utf-8")})
+
+
 def _reset_message(snapshot: Snapshot) -> bytes:
     state = bounded(snapshot)
     reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
@@ -238,12 +248,11 @@ def _reset_message(snapshot: Snapshot) -> bytes:
 
 
 def display_object(stream: LiveStream) -> None:
-    """Show a stream again, but not in the cell that has it already: there it is the last line's value."""
+    """Show a stream again, but not where it is shown already: there it is the last line's value."""
+    if stream.shown_at is not None and stream.shown_at == place():
+        return
     if not _in_notebook():
         print(to_text(bounded(stream.snapshot)))
-        return
-    here = parent_message().get("header", {}).get("msg_id")
-    if stream.shown and stream.origin is not None and here is not None and stream.origin.execution == here:
         return
     running = shell()
     assert running is not None

@@ -175,7 +175,11 @@ class Inbox:
 
 
 def _error(failed: dict[str, Any]) -> Error:
-    message, wait = str(failed["message"]), failed.get("retry_after")
-    if wait is not None:
-        message += f" Try again in {wait:g} s."
-    return Error(message=message, code=failed["code"], retryable=wait is not None, ts=time.time())
+    wait = failed.get("retry_after")
+    return Error(
+        message=str(failed["message"]),
+        code=failed["code"],
+        retryable=wait is not None,
+        retry_after=wait,
+        ts=time.time(),
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..events import Done, Error
 from . import display, link
-from .origin import origin
+from .origin import origin, place
 from .websocket import RefusedError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class LiveStream:
         self._link = link.current()
         self._record: Record
         self._view: display.View | None = None
-        self.shown = False
+        self.shown_at: object = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.status}>"
@@ -42,7 +42,8 @@ class LiveStream:
     def show(self) -> None:
         """Show it where it was started."""
         self._view = display.show(self)
-        self.shown = self._view is not None
+        if self._view is not None:
+            self.shown_at = place()
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do this in the link's thread, then."""

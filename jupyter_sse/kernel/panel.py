@@ -16,7 +16,16 @@ import msgspec
 from ..output import MIME
 from ..transcript import Change, ChatState, chatbundle
 from . import link
-from .display import Output, _complain, _events_message, _in_vscode, _reset_message, _widget_class, pause_after
+from .display import (
+    Output,
+    _complain,
+    _events_message,
+    _in_vscode,
+    _reset_message,
+    _widget_class,
+    pause_after,
+    send_extra,
+)
 from .origin import attended, kernel_id
 
 if TYPE_CHECKING:
@@ -137,6 +146,8 @@ class Panel:
                 self.changed(change, but=key)
             elif op == "ask":
                 self._conversation.answer(message["id"], message["message"], message["history"])
+            elif op == "extra":
+                send_extra(self._widget, message.get("name"))
             else:
                 answer = self._conversation.running(message["stream"])
                 if answer is not None and op == "ready":

@@ -12,6 +12,8 @@ from ..events import Delta, Done, Error, Event, Log, Reasoning, Start
 from .live import LiveStream, status_after
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .channel import Sampler
     from .progress import Bar
 
@@ -38,6 +40,13 @@ class StreamError(Exception):
     """The source of an answer failed; the cause is chained, `answer` holds what came before."""
 
     answer: Any = None
+
+    @property
+    def _render_traceback_(self) -> Callable[[], list[str]]:
+        """One line in a notebook where it was the model that failed, and no code here."""
+        if self.__cause__ is not None:
+            raise AttributeError("_render_traceback_")
+        return lambda: [f"{type(self).__name__}: {self}"]
 
 
 class Producer(LiveStream):

@@ -165,11 +165,13 @@ class Chats:
         limiter, rate = self._limiter
         if not limiter.hit(rate, user):
             reset, _ = limiter.get_window_stats(rate, user)
+            wait = max(1, math.ceil(reset - time.time()))
             raise ApiError(
                 429,
                 "rate_limited",
-                f"That is more than {rate.amount} questions in {rate.get_expiry():g} s (SSE.chat_rate). Wait a little.",
-                retry_after=max(1, math.ceil(reset - time.time())),
+                f"That is more than {rate.amount} questions in {rate.get_expiry():g} s (SSE.chat_rate). Try again in "
+                f"{wait} s.",
+                retry_after=wait,
             )
 
     def _refusal(self, code: str, message: str, retry_after: float | None) -> ApiError:

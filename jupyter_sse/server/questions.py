@@ -67,6 +67,9 @@ class Asked:
         self._cancelled = False
         self._gone = False
         self._news = asyncio.Event()
+        # Not of the task that the end of the link cancels: what has been asked is answered.
+        self._begun = asyncio.ensure_future(self._begin())
+        self._begun.add_done_callback(lambda begun: begun.cancelled() or begun.exception())
         self.task = link.hub.spawn(self._run())
 
     def cancel(self) -> None:
@@ -86,7 +89,7 @@ class Asked:
         stream = self._given.stream
         with suppress(WebSocketClosedError):
             try:
-                channel = self._channel = await self._begin()
+                channel = self._channel = await asyncio.shield(self._begun)
                 if self._cancelled:
                     self.cancel()
                 await self._follow(channel)
@@ -116,11 +119,9 @@ class Asked:
         if channel.exists:
             await hub.look(channel)
         while True:
-            begin = self._link.sse.chats.start(
+            channel = await self._link.sse.chats.start(
                 question, user=self._user, stream=given.stream, origin=given.origin, title=given.title
             )
-            # The link may be cut meanwhile; what has been begun must go on.
-            channel = await asyncio.shield(begin)
             if channel.exists:
                 return channel
             await asyncio.sleep(BEGIN_SECONDS)  # asked before a cut, and just being begun

@@ -2,9 +2,8 @@
 
 import type { ChatMessage, Conversation } from "../core/conversation";
 import type { StreamSource } from "../core/source";
-import { copy } from "./clipboard";
 import { field, fit } from "./composer";
-import { h, setAttribute, setText } from "./dom";
+import { copyText, h, setAttribute, setText } from "./dom";
 import { mount } from "./mount";
 
 export interface MessageOptions {
@@ -107,7 +106,7 @@ export class Message {
   }
 
   async #copied(): Promise<void> {
-    const done = await copy(this.#message.content);
+    const done = await copyText(this.#message.content);
     setText(this.#copy, done ? "Copied" : "Cannot copy");
     this.#options.announce(done ? "Copied." : "It could not be copied.");
     setTimeout(() => setText(this.#copy, "Copy"), COPIED_MS);

@@ -48,6 +48,8 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
   root.append(...(bare ? [notice, body] : [styleSheet(styles), header.element, notice, body, outcome.element, said]));
   el.append(root);
 
+  root.addEventListener("jsse-say", ({ detail }: CustomEventInit<string>) => setText(said, detail ?? ""));
+
   let announced = "";
   let announcedAt = 0;
   const announce = (snapshot: Snapshot, status: string): void => {
