@@ -347,9 +347,9 @@ def test_axe_finds_nothing(open_chat: Open, page: Page) -> None:
     page.add_script_tag(path=str(AXE))
     for theme, is_light in (("JupyterLab Light", "true"), ("JupyterLab Dark", "false")):
         page.get_by_role("menuitem", name="Settings").click()
-        page.get_by_role("menuitem", name="Theme", exact=True).hover()
-        page.get_by_role("menuitem", name=theme, exact=True).click()
-        expect(page.locator(f'body[data-jp-theme-light="{is_light}"]')).to_be_visible(timeout=SECONDS)
+        page.locator(".lm-Menu").get_by_text("Theme", exact=True).hover()
+        page.locator(".lm-Menu").get_by_text(theme, exact=True).click()
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", is_light, timeout=SECONDS)
         found = page.evaluate("async () => (await axe.run('[data-sse-chat]')).violations")
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
