@@ -8,16 +8,17 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
 import msgspec
 
-from ..events import Delta, Done, Error, Event
+from ..events import Done, Error, Event
 from . import Provider, ProviderError, Question, demo
 from .chunker import Chunker
+from .chunks import Chunks
 
 __all__ = ["Providers"]
 
@@ -198,18 +199,11 @@ class Providers:
 
     async def _pump(self, question: Question, queue: asyncio.Queue[Event]) -> None:
         """Run the provider in one task, from its first step to its end: its libraries may keep their state in it."""
-        end: Event = Done(ts=time.time())
         try:
             provider, model = await asyncio.to_thread(self.find, question.model)
             events = provider(msgspec.structs.replace(question, model=model))
             try:
-                async for event in events:
-                    if isinstance(event, (Done, Error)):
-                        end = msgspec.structs.replace(event, ts=time.time())
-                        break
-                    await queue.put(Delta(text=event) if isinstance(event, str) else event)
-                else:
-                    end = Done(ts=time.time())
+                end = await _read(events, queue)
             finally:
                 close = getattr(events, "aclose", None)
                 if close is not None:
@@ -221,9 +215,8 @@ class Providers:
                 code=failure.code,
                 retryable=failure.retryable,
                 retry_after=failure.retry_after,
-                ts=time.time(),
             )
-        await queue.put(end)
+        await queue.put(msgspec.structs.replace(end, ts=time.time()))
 
     def _safe(self, error: ProviderError) -> ProviderError:
         """The error without any of our secrets, which providers like to quote."""
@@ -233,6 +226,21 @@ class Providers:
                 error.message = error.message.replace(secret, "[secret]")
         error.message = _SECRET.sub("[secret]", error.message)[:2000]
         return error
+
+
+async def _read(items: AsyncIterable[Any], queue: asyncio.Queue[Event]) -> Done | Error:
+    """Pass on what a provider yields; how it ends."""
+    chunks = Chunks()
+    async for item in items:
+        for event in chunks.read(item):
+            if isinstance(event, (Done, Error)):
+                return event
+            await queue.put(event)
+    *rest, done = chunks.end()
+    for event in rest:
+        await queue.put(event)
+    assert isinstance(done, Done)
+    return done
 
 
 def _has_engine() -> bool:

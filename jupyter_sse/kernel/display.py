@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .live import LiveStream
 
-__all__ = ["View", "display_object", "show"]
+__all__ = ["View", "display_object", "send_extra", "show"]
 
 WIDGET_DELAY = 0.15
 WATCH_DELAY = 0.5
@@ -44,6 +44,7 @@ FIRST_RESET, LAST_RESET = 0.5, 8.0
 """Seconds after which a page that has not been heard is sent the whole state again, doubling: what comes while it makes
 the widget is lost to it, and a busy kernel cannot be asked for it."""
 STATIC = Path(__file__).parent.parent / "static"
+EXTRAS = ("highlight", "math")
 
 
 class View(Protocol):
@@ -183,6 +184,8 @@ class NotebookView:
         if op == "ready":
             self._heard = True
             self._stream.listen(self._feed, self._reset)
+        elif op == "extra":
+            send_extra(widget, content.get("name"))
         elif op == "cancel":
             self._stream.cancel()
 
@@ -222,6 +225,13 @@ class NotebookView:
         if widget is not None:
             widget.layout.close()
             widget.close()
+
+
+def send_extra(widget: Any, name: object) -> None:
+    """Give a page the highlighter or the formulas, which it loads from the server where there is one."""
+    path = STATIC / f"{name}.js"
+    if name in EXTRAS and path.is_file():
+        widget.send({"op": "extra", "name": name, "code": path.read_text(encoding="utf-8")})
 
 
 def _reset_message(snapshot: Snapshot) -> bytes:

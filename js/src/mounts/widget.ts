@@ -3,7 +3,9 @@
 import { CommStore, type CommModel } from "../core/comm";
 import { isElsewhere, multiplexOf, type ServerConfig } from "../core/multiplex";
 import type { StreamSource } from "../core/source";
+import { provide } from "../view/extras";
 import { mount } from "../view/mount";
+import { fromFolder, fromKernel } from "./extras";
 
 interface Model extends CommModel {
   get(name: "stream" | "transport"): string;
@@ -36,6 +38,7 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
     if (!store) comms.set(model, (store = new CommStore(stream, model)));
     return store;
   };
+  const takeBack = provide(...(server ? [fromFolder(`${server.baseUrl}static/jupyter_sse/`)] : []), fromKernel(model));
   let unmount = (): void => undefined;
   let stop = (): void => undefined;
   const show = (source: StreamSource): void => {
@@ -57,6 +60,7 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
   const dispose = (): void => {
     stop();
     unmount();
+    takeBack();
   };
   signal?.addEventListener("abort", dispose, { once: true });
   return dispose;

@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
 import MarkdownIt from "markdown-it";
 import { afterEach, expect, test, vi } from "vitest";
-import { MarkdownView, parser } from "./markdown";
+import { MarkdownView } from "./markdown";
+import { parser } from "./tokens";
 
 afterEach(() => {
   vi.restoreAllMocks();

@@ -46,6 +46,8 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
   root.append(styleSheet(styles), header.element, notice, body, outcome.element, said);
   el.append(root);
 
+  root.addEventListener("jsse-say", ({ detail }: CustomEventInit<string>) => setText(said, detail ?? ""));
+
   let announced = "";
   let announcedAt = 0;
   const announce = (snapshot: Snapshot, status: string): void => {
