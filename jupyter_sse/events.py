@@ -199,11 +199,12 @@ class Done(Event, frozen=True, kw_only=True, tag="done"):
 
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
-    """Terminal: the stream failed. `code` is for programs, `message` for people."""
+    """Terminal: the stream failed. `code` is for programs, `message` for people; `retry_after` in seconds."""
 
     message: str
     code: Name = field(default_factory=lambda: "error")
     retryable: bool = field(default_factory=lambda: False)
+    retry_after: Number | None = None
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):

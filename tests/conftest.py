@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import JupyterServer
+from harness import JupyterServer, installed
+from reading import Reading
 
 MakeServer = Callable[..., JupyterServer]
 
@@ -38,17 +36,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     server.stop()
 
 
+@pytest.fixture(autouse=True)
+def _close_readings() -> Iterator[None]:
+    yield
+    while Reading.opened:
+        Reading.opened.pop().close()
+
+
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where Chromium is; installs Debian's where that is possible."""
-    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run(command, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
-        found = shutil.which("chromium")
+    found = installed(CHROMIUM_NAMES, "chromium")
     if found is None:
         pytest.fail(
             f"The browser tests need Chromium or Chrome, and none of {', '.join(CHROMIUM_NAMES)} is on PATH."

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class JupyterServer:
             extensions.mkdir(parents=True, exist_ok=True)
             if not (extensions / "jupyter-sse").exists():
                 (extensions / "jupyter-sse").symlink_to(REPOSITORY / "jupyter_sse" / "labextension")
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -141,6 +142,27 @@ class JupyterServer:
         return self.request("POST", f"streams/{stream}/events", content="\n".join(lines).encode())
 
 
+@contextmanager
+def signed_in(server: JupyterServer) -> Iterator[httpx.Client]:
+    """A browser's session: the login cookie and the XSRF cookie."""
+    with httpx.Client(base_url=server.root, trust_env=False, follow_redirects=True) as client:
+        client.get("/login", params={"token": server.token})
+        client.get("/login")
+        assert "_xsrf" in client.cookies
+        yield client
+
+
+def installed(names: Sequence[str], package: str) -> str | None:
+    """Where one of these programs is; installs Debian's `package` where that is possible."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", package]):
+            subprocess.run(command, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        found = shutil.which(names[0], path=path)
+    return found
+
+
 def _is_installed() -> bool:
     try:
         distribution("jupyter-sse")
@@ -149,7 +171,7 @@ def _is_installed() -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

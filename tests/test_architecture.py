@@ -20,9 +20,9 @@ MAY_IMPORT = {
     "output": {"events", "state"},
     "sse": set(),
     "log": set(),
-    "kernel": {"events", "state", "output"},
-    "server": {"events", "state", "output", "sse", "log"},
-    "demo": set(),
+    "kernel": {"events", "state", "output", "chat"},
+    "server": {"events", "state", "output", "sse", "log", "chat"},
+    "chat": {"events"},
     "cli": {ROOT},
 }
 PURE = {"events", "state", "output", "sse"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..events import Origin
 
-__all__ = ["attended", "kernel_id", "notebook_path", "origin", "parent_message", "shell"]
+__all__ = ["attended", "kernel_id", "notebook_path", "origin", "parent_message", "place", "shell"]
 
 _CONNECTION_FILE = re.compile(r"kernel-(.+)\.json")
 
@@ -32,6 +32,11 @@ def parent_message() -> dict[str, Any]:
         return dict(kernel.get_parent()) if kernel is not None else {}
     except Exception:  # a kernel that is not ipykernel
         return {}
+
+
+def place() -> object:
+    """What is being run: the request in a notebook, the prompt in a terminal; None where neither is."""
+    return parent_message().get("header", {}).get("msg_id") or getattr(shell(), "execution_count", None)
 
 
 def attended() -> bool:

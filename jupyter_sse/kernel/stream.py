@@ -1,170 +1,179 @@
-"""Answers: any iterator of text, shown as it comes."""
+"""Answers: what any model streams, shown as it comes."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from collections.abc import AsyncIterable, Awaitable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from typing import Any
 
-from ..events import Delta, Reasoning, Usage
-from .chunks import Completion, Piece, UnknownItemError
-from .display import display_object
+import msgspec
+
+from ..chat.chunks import Chunks, UnknownChunkError, check_source
+from ..events import Delta, Done, Error, Event, Reasoning
+from .answer import Answer
 from .producer import Cancelled, Producer, StreamError, last_line
 
-if TYPE_CHECKING:
-    from ..state import Snapshot
+__all__ = ["Pump", "stream"]
 
-__all__ = ["Answer", "stream"]
+Source = (
+    Iterable[Any]
+    | AsyncIterable[Any]
+    | Awaitable[Any]
+    | AbstractContextManager[Iterable[Any]]
+    | AbstractAsyncContextManager[AsyncIterable[Any]]
+)
 
-Source = Iterable[Any] | AsyncIterable[Any] | Awaitable[Any]
 
+class Pump:
+    """Fills an answer, and the stream that shows it, from a source."""
 
-class Answer:
-    """What comes out of a stream: `text`, whole once `status` is no longer "running"; prints as its text."""
-
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, answer: Answer) -> None:
+        self.answer = answer
         self._producer = producer
-        self._completion = Completion()
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self.usage: Usage | None = None
-        self.error: str | None = None
+        self._chunks = Chunks()
 
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.status}, {len(self.text)} characters>"
-
-    def _ipython_display_(self) -> None:
-        display_object(self._producer)
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        if self._task is not None:
-            yield from self._task.__await__()
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    @property
-    def id(self) -> str:
-        """The stream's id, as in the server's URLs."""
-        return self._producer.id
-
-    @property
-    def text(self) -> str:
-        return _joined(self._text)
-
-    @property
-    def reasoning(self) -> str:
-        return _joined(self._reasoning)
-
-    @property
-    def status(self) -> Literal["running", "done", "error", "cancelled"]:
-        return self._producer.status
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._producer.snapshot
-
-    def cancel(self) -> None:
-        """Do what the Cancel button does."""
-        for action in list(self._producer.on_cancel):
-            action()
-
-    def _take(self, item: Any) -> None:
+    def _take(self, item: Any) -> bool:
+        """Show what this item brings; False if the answer ends with it."""
         self._producer.check()
-        piece = Piece(text=item) if type(item) is str else self._completion.read(item)
-        if piece.reasoning:
-            self._reasoning.append(piece.reasoning)
-            self._producer.text(piece.reasoning, Reasoning)
-        if piece.text:
-            self._text.append(piece.text)
-            self._producer.text(piece.text, Delta)
-        if piece.usage is not None:
-            self.usage = piece.usage
-            self._producer.emit(piece.usage)
+        if type(item) is str:
+            self._put([Delta(text=item)])
+        else:
+            self._put(self._chunks.read(item))
+        return self._producer.status == "running"
+
+    def _put(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, (Delta, Reasoning)):
+                if event.text:
+                    self.answer._add([event])
+                    self._producer.text(event.text, type(event))
+            elif isinstance(event, Done):
+                self._producer.done(event.reason, event.result)
+                return
+            elif isinstance(event, Error):
+                self._producer.end(msgspec.structs.replace(event, ts=time.time()))
+                return
+            else:
+                self.answer._add([event])
+                self._producer.emit(event)
 
     def _finish(self) -> None:
-        for tool in self._completion.tools():
-            self._producer.emit(tool)
-        self._producer.done(self._completion.reason)
+        if self._producer.status == "running":
+            self._put(self._chunks.end())
+        self.answer._end_as(self._producer.snapshot)
 
     def _fail(self, error: BaseException) -> BaseException:
         """End the stream; what to raise."""
         self._producer.fail(error)
+        failure = self._failure(error)
+        self.answer._end(failure)
+        return failure
+
+    def _failure(self, error: BaseException) -> BaseException:
         if self._producer.status == "cancelled":
             return error if isinstance(error, Cancelled) else Cancelled(self._producer.title or "")
-        self.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
-        if isinstance(error, UnknownItemError) or not isinstance(error, Exception):
+        self.answer.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
+        if isinstance(error, UnknownChunkError) or not isinstance(error, Exception):
             return error
-        failure = StreamError(self.error)
-        failure.answer = self
+        failure = StreamError(self.answer.error)
         failure.__cause__ = error
         return failure
 
-    def _run(self, source: Iterable[Any]) -> None:
+    def run(self, source: Any) -> None:
+        items = None
         try:
-            for item in source:
-                self._take(item)
+            items = source if hasattr(source, "__iter__") else source.__enter__()
+            check_source(items, "__iter__")
+            for item in items:
+                if not self._take(item):
+                    break
             self._finish()
         except BaseException as error:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
-            raise self._fail(error)  # noqa: B904 (the cause is set where there is one)
+            failure = self._fail(error)
+            _close(source, items, error)
+            raise failure  # noqa: B904 (the cause is set where there is one)
+        _close(source, items)
+        self.answer._whole()
 
-    async def _run_async(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    async def run_async(self, source: Any) -> None:
+        items = None
         try:
             if inspect.isawaitable(source):
                 source = await source
-            async for item in source:  # type: ignore[union-attr]
-                self._take(item)
+            check_source(source, "__aiter__", "__aenter__")
+            items = source if hasattr(source, "__aiter__") else await source.__aenter__()
+            check_source(items, "__aiter__")
+            async for item in items:
+                if not self._take(item):
+                    break
                 while self._producer.crowded:
                     await asyncio.sleep(0.005)
             self._finish()
         except BaseException as error:
-            self._failure = self._fail(error)
-            await _close(source)
+            self._fail(error)
+            await _close_async(source, items, error)
             if not isinstance(error, (Exception, Cancelled)) and not self._producer.cancelled:
                 raise
+        else:
+            await _close_async(source, items)
 
-    def _start(self, source: AsyncIterable[Any] | Awaitable[Any]) -> None:
+    def start(self, source: Any) -> None:
+        """Run it in the background of the running loop; where none runs, to its end."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._run_async(source))
-            if self._failure is not None:
-                raise self._failure from self._failure.__cause__
+            asyncio.run(self.run_async(source))
+            self.answer._whole()
             return
-        task = self._task = loop.create_task(self._run_async(source))
-        # The flag is seen only when the source yields; this reaches it where it waits.
+        self.answer._task = self.cancellable(loop.create_task(self.run_async(source)))
+
+    def cancellable(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Have a cancel reach the task where it waits: the flag is seen only when the source yields."""
+        loop = task.get_loop()
         self._producer.on_cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        return task
 
 
-def _joined(parts: list[str]) -> str:
-    """The whole text, leaving it joined: asking after every piece stays cheap."""
-    if len(parts) > 1:
-        count = len(parts)
-        parts[:count] = ["".join(parts[:count])]
-    return parts[0] if parts else ""
+def _close(source: Any, items: Any, error: BaseException | None = None) -> None:
+    """Leave a source that is a context manager; close one that is not."""
+    with suppress(Exception):  # the answer has ended, and how is what the user should see
+        if items is not source:
+            if items is not None:
+                source.__exit__(type(error) if error else None, error, None)
+        elif hasattr(source, "close"):
+            source.close()
 
 
-async def _close(source: Any) -> None:
-    close = getattr(source, "aclose", None) or getattr(source, "close", None)
-    try:
-        closed = close() if close is not None else None
-        if inspect.isawaitable(closed):
-            await closed
-    except Exception:  # it has failed already, and that is what the user should see
-        pass
+async def _close_async(source: Any, items: Any, error: BaseException | None = None) -> None:
+    with suppress(Exception):
+        if items is not source:
+            if items is not None:
+                await source.__aexit__(type(error) if error else None, error, None)
+        elif (close := getattr(source, "aclose", None) or getattr(source, "close", None)) is not None:
+            closed = close()
+            if inspect.isawaitable(closed):
+                await closed
+
+
+def _is_async(source: Any) -> bool:
+    if not hasattr(source, "__iter__"):
+        return not hasattr(source, "__enter__")
+    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
+    if not hasattr(source, "__aiter__"):
+        return False
+    inner = getattr(source, "completion_stream", None)
+    return hasattr(inner, "__aiter__") or inspect.iscoroutinefunction(getattr(source, "make_call", None))
 
 
 def stream(source: Source, *, title: str | None = None, model: str | None = None, kind: str = "answer") -> Answer:
-    """Show a text while it comes: from any sync or async iterator of str, or of an OpenAI client's chunks.
+    """Show an answer while it comes: text, thinking, calls of tools with their results, and usage.
+
+    source : a sync or async iterator of str, of events, or of what the clients of OpenAI, Anthropic, Google GenAI,
+        LangChain, LiteLLM, Ollama and pydantic-ai stream; a context manager or an awaitable that gives one. It is
+        closed at the end, also by Cancel, and with it the connection to the model.
 
     A sync source runs to its end here. An async one runs in the background of the running loop, for ``await
     stream(...)``; where no loop runs, to its end too.
@@ -176,20 +185,15 @@ def stream(source: Source, *, title: str | None = None, model: str | None = None
     Cancelled
         If somebody presses Cancel.
     TypeError
-        If the source is no such iterator.
+        If the source is no such iterator, or an answer as a whole.
     """
     if isinstance(source, str):
         source = [source]
-    is_async = hasattr(source, "__aiter__") or inspect.isawaitable(source)
-    if hasattr(source, "choices"):
-        raise TypeError("this is a whole completion, not a stream: call create(..., stream=True)")
-    if not is_async and not hasattr(source, "__iter__"):
-        raise TypeError(
-            f"stream() takes an iterator of str or of an OpenAI client's chunks, not {type(source).__name__}"
-        )
-    answer = Answer(Producer(title, kind=kind, model=model))
-    if is_async:
-        answer._start(source)  # type: ignore[arg-type]
+    check_source(source, "__iter__", "__aiter__", "__await__", "__enter__", "__aenter__")
+    producer = Producer(title, kind=kind, model=model)
+    pump = Pump(producer, Answer(producer))
+    if _is_async(source):
+        pump.start(source)
     else:
-        answer._run(source)  # type: ignore[arg-type]
-    return answer
+        pump.run(source)
+    return pump.answer

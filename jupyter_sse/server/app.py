@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +16,15 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
 from prometheus_client import REGISTRY
 from tornado.ioloop import PeriodicCallback
-from traitlets import Enum, Float, Integer, Unicode, default
+from traitlets import Dict, Enum, Float, Integer, List, TraitError, Unicode, default, validate
+from traitlets.config import Config
 
+from ..chat.providers import Providers
 from ..log import Log, LogError
 from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
-from . import kernels, monitor, streams, websocket
+from . import chat, kernels, monitor, streams, websocket
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
@@ -32,6 +35,13 @@ __all__ = ["SSE"]
 EXPIRE_SECONDS = 600.0
 
 IN_MEMORY = "For now streams are in the server's memory only, and are lost when it stops."
+
+
+class _Shared(dict[str, Any]):
+    """traitlets copies what is configured, which agents cannot be: they hold clients and locks."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 class SSE(ExtensionApp):
@@ -79,6 +89,33 @@ class SSE(ExtensionApp):
     keep_bytes = Integer(1 << 30, min=0, help="Ended streams above this size in all are deleted, oldest first.").tag(
         config=True
     )
+    providers = Dict(
+        help="Who answers questions, by name: a callable that takes a question and yields events or text, a pydantic-ai"
+        " agent or model, 'module:name' of one, or the address of an OpenAI-compatible server."
+    ).tag(config=True)
+    chat_model = Unicode(
+        help="The model that answers where a question names none, such as 'openai:gpt-5' or a name in SSE.providers."
+        " Default: by the API keys in the environment; without any, the demo model."
+    ).tag(config=True)
+    chat_models = List(Unicode(), help="Further models to offer for choice.").tag(config=True)
+    api_keys = Dict(
+        help="API keys by provider, {'openai': '...'}. Unlike the server's environment, kernels do not inherit them."
+    ).tag(config=True)
+    chat_rate = Unicode(
+        "30/minute",
+        help="Questions that a user may ask, as the library `limits` writes it; empty: as many as they like.",
+    ).tag(config=True)
+    chat_timeout = Float(120.0, min=0.05, help="A model that is silent for so many seconds is given up.").tag(
+        config=True
+    )
+    max_question = Integer(10_000, min=1, help="A security limit: the characters of one question.").tag(config=True)
+    unread_seconds = Float(
+        300.0, min=0.05, help="An answer that nobody has begun to read after so many seconds is ended and forgotten."
+    ).tag(config=True)
+    chunk_words = Integer(6, min=1, help="A model's text leaves in pieces of so many words, ...").tag(config=True)
+    chunk_seconds = Float(
+        0.05, min=0.0, help="... or after so many seconds, or at punctuation, whichever comes first."
+    ).tag(config=True)
 
     hub: Hub | None = None
     problem: str | None = None  # why streams are not kept on disk, though they should be
@@ -87,6 +124,25 @@ class SSE(ExtensionApp):
     def _default_static_paths(self) -> list[str]:
         return [str(monitor.STATIC)]
 
+    def _find_my_config(self, cfg: Config) -> Config:
+        found: Config = super()._find_my_config(cfg)
+        if isinstance(found.get("providers"), dict):
+            found["providers"] = _Shared(found["providers"])
+        return found
+
+    @validate("chat_rate")
+    def _check_rate(self, proposal: Any) -> Any:
+        with suppress(ImportError):
+            from limits import parse_many
+
+            try:
+                parse_many(proposal["value"] or "1/second")
+            except ValueError:
+                raise TraitError(
+                    f"SSE.chat_rate is to be written like '30/minute', not {proposal['value']!r}."
+                ) from None
+        return proposal["value"]
+
     def initialize_settings(self) -> None:
         self.secret = secrets.token_urlsafe(32)
         self.connections: dict[str, tuple[str, Reader]] = {}  # multiplexed ones: id -> user, reader
@@ -94,7 +150,7 @@ class SSE(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
-        features = (monitor, streams, websocket, kernels)
+        features = (monitor, streams, chat, websocket, kernels)
         self.handlers.extend([(base + route, handler) for feature in features for route, handler in feature.handlers])
         self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
 
@@ -142,6 +198,22 @@ class SSE(ExtensionApp):
         hub.start()
         self.producers = kernels.Producers(hub, serverapp.kernel_manager, grace=self.producer_grace)
         await self.producers.start()
+        self.chats = chat.Chats(
+            hub,
+            self.producers,
+            Providers(
+                self.providers,
+                default=self.chat_model or None,
+                models=self.chat_models,
+                keys=self.api_keys,
+                words=self.chunk_words,
+                seconds=self.chunk_seconds,
+                timeout=self.chat_timeout,
+            ),
+            rate=self.chat_rate,
+            max_question=self.max_question,
+            unread_seconds=self.unread_seconds,
+        )
         self.hub = hub
         self._expiry = PeriodicCallback(self._expire, EXPIRE_SECONDS * 1000)
         self._expiry.start()
@@ -175,6 +247,7 @@ class SSE(ExtensionApp):
         hub, self.hub = self.hub, None
         self._expiry.stop()
         REGISTRY.unregister(self._collector)
+        await self.chats.stop()
         self.producers.stop()
         await asyncio.sleep(0)
         await hub.close()

@@ -99,6 +99,7 @@ class Hub:
         self.listing = Listing(self, base_url)
         self.notice: str | None = None  # what all who watch should know
         self.readers: set[Reader] = set()
+        self.unread: set[str] = set()  # streams that wait for their first reader
         self.channels: dict[str, Channel] = {}
         self.loop = asyncio.get_running_loop()
         self._on_error = on_error
@@ -322,9 +323,17 @@ class Hub:
 
     # frames that connections make
 
-    def hello(self, stream: str | None, *, model: str | None = None, connection: str | None = None) -> bytes:
+    def hello(
+        self,
+        stream: str | None,
+        *,
+        model: str | None = None,
+        connection: str | None = None,
+        retry_after: int | None = None,
+    ) -> bytes:
         event = Hello(ts=time.time(), stream=stream, model=model, connection=connection, notice=self.notice)
-        return sse.encode(encode(event), event="hello", retry=self.retry)
+        retry = self.retry if retry_after is None else 1000 * retry_after
+        return sse.encode(encode(event), event="hello", retry=retry)
 
     async def reset(self, channel: Channel, prefix: str, reason: str) -> tuple[bytes, int]:
         """A frame with the snapshot, and the seq it stands for."""

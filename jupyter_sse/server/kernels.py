@@ -8,6 +8,7 @@ kernel is seen to be dead, its running streams end in an error, so that nothing 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from ..log import Gap, LogError
 from .auth import RESOURCE, ProducerMixin
 from .channel import HTTP, Channel, Closed, Full
 from .hub import Hub
+from .questions import Ask, Asked, Cancel
 from .streams import is_stream_id
 
 __all__ = ["KernelHandler", "Producers", "handlers"]
@@ -49,10 +51,13 @@ CLAIM_SECONDS = 2.0
 CLAIMED_SECONDS = 6.0
 """A stream that no server has claimed for so long has none."""
 
+SERVER = "server-"
+"""What the producer ids of servers begin with: they write answers, and have no link."""
+
 LOOK_SECONDS = 0.5
 """How often it is asked whether the kernel of a producer that is away still lives."""
 
-_decoder = msgspec.json.Decoder(Union[_Hello, _Append])
+_decoder = msgspec.json.Decoder(Union[_Hello, _Append, Ask, Cancel])
 
 
 class Producers:
@@ -61,6 +66,7 @@ class Producers:
     def __init__(self, hub: Hub, kernel_manager: Any, *, grace: float) -> None:
         self.hub = hub
         self.grace = grace
+        self.own = f"{SERVER}{secrets.token_urlsafe(12)}"
         self.links: dict[str, KernelHandler] = {}
         self._kernels = kernel_manager
         self._running: dict[str, set[str]] = {}  # producer -> its streams that have not ended
@@ -79,7 +85,7 @@ class Producers:
     async def _claim(self) -> None:
         while True:
             await asyncio.sleep(CLAIM_SECONDS)
-            mine = [stream for producer in self.links for stream in self._running.get(producer, ())]
+            mine = [stream for producer in (self.own, *self.links) for stream in self._running.get(producer, ())]
             if mine:
                 with suppress(LogError):
                     await self.hub.log.touch(mine)
@@ -132,9 +138,12 @@ class Producers:
         self._lost[producer] = self.hub.spawn(self._give_up(producer))
 
     async def _give_up(self, producer: str) -> None:
-        deadline = time.monotonic() + self.grace
         code = "producer_lost"
         message = f"The producer's connection was lost, and it did not return within {self.grace:g} s."
+        deadline = time.monotonic() + self.grace
+        if producer.startswith(SERVER):
+            message = "The server that wrote this was stopped."
+            deadline = 0.0
         while (left := deadline - time.monotonic()) > 0:
             if not await self._alive(producer):
                 code, message = "kernel_died", "The kernel died, or was restarted."
@@ -190,6 +199,7 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
         super().open(*args, **kwargs)
         self.set_nodelay(True)
         self._channels: dict[str, Channel] = {}
+        self._asked: dict[str, Asked] = {}
 
     async def on_message(self, message: str | bytes) -> None:
         try:
@@ -201,13 +211,31 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             self._producer, self._kernel = given.producer, given.kernel
             self.sse.producers.opened(self, given.producer, given.kernel)
             limits = self.hub.limits
-            self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes)
+            self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes, chat=True)
         elif self._producer is None:
             self.close(1002, "the first message must be hello")
-        elif not is_stream_id(given.stream) or given.seq < 1:
-            self.close(1007, "not a stream's id, or a seq below 1")
+        elif not is_stream_id(given.stream):
+            self.close(1007, "not a stream's id")
+        elif isinstance(given, Ask):
+            self._ask(given)
+        elif isinstance(given, Cancel):
+            if given.stream in self._asked:
+                self._asked[given.stream].cancel()
+        elif given.seq < 1:
+            self.close(1007, "a seq below 1")
         else:
             await self._append(given)
+
+    def _ask(self, given: Ask) -> None:
+        old = self._asked.get(given.stream)
+        if old is not None:
+            old.stop()
+        self._asked[given.stream] = asked = Asked(self, given, self.user)
+        asked.task.add_done_callback(lambda task: self._answered(given.stream, asked))
+
+    def _answered(self, stream: str, asked: Asked) -> None:
+        if self._asked.get(stream) is asked:
+            del self._asked[stream]
 
     async def _append(self, given: _Append) -> None:
         channel = self._channels.get(given.stream) or await self._adopt(given.stream)
@@ -294,6 +322,8 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             sent.add_done_callback(lambda future: future.exception())
 
     def on_close(self) -> None:
+        for asked in list(self._asked.values()):
+            asked.stop()
         for channel in self._channels.values():
             if channel.owner == self._producer:
                 channel.on_cancel = channel.on_watched = None

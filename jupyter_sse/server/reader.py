@@ -60,6 +60,7 @@ class Reader:
     # what it follows
 
     def follow(self, feed: Feed, cursor: int) -> None:
+        self.hub.unread.discard(feed.channel.id)
         self.feeds[feed] = feed.total
         self.cursors[feed] = cursor
         feed.behind.add(self)

@@ -73,11 +73,6 @@ class _Numbered(msgspec.Struct):
 class ReaderHandler(ExtensionHandler):
     """Hands its connection over to a `Reader`; a user may have so many."""
 
-    @property
-    def user(self) -> str:
-        # jupyter_server makes up a new name for every request that has the token and no cookie.
-        return "token" if self.token_authenticated else self.current_user.username
-
     def check_room(self) -> None:
         most = self.sse.max_connections
         if self.sse.readers[self.user] >= most:
@@ -118,11 +113,34 @@ class SseHandler(ReaderHandler, ApiHandler):
         self.application.log_request(self)
         return self.read_along(self.detach(), as_chunk if self.request.version == "HTTP/1.1" else as_is, keep=keep)
 
-    async def fail_sse(self, code: str, message: str) -> None:
+    async def follow(self, channel: Channel, after: int) -> None:
+        """Answer with the stream after the cursor, to its end."""
+        if after:
+            self.hub.stats.reconnects += 1
+        first = self.hub.hello(channel.id, model=(await channel.snapshot()).model)
+        reason = channel.reset_reason(after)
+        if reason is not None:
+            reset, after = await self.hub.reset(channel, "", reason)
+            first += reset
+        reader = await self.open_sse(first)
+        if reader is not None:
+            reader.follow(channel.feed(""), after)
+
+    async def cursor(self) -> int | None:
+        """The seq after which to go on, -1 for a snapshot; None if it is none, which has been answered."""
+        if self.get_query_argument("snapshot", "0") not in ("0", "") and "Last-Event-ID" not in self.request.headers:
+            return -1
+        given = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "0")
+        if not given.isascii() or not given.isdigit() or len(given) > 18:
+            await self.fail_sse("bad_cursor", f"Last-Event-ID or ?after= must be a number, not {given[:40]!r}.")
+            return None
+        return int(given)
+
+    async def fail_sse(self, code: str, message: str, *, retry_after: int | None = None) -> None:
         """Answer bad input with an `error` event: an EventSource can read nothing but a 200."""
         self.hub.stats.errors[code] = self.hub.stats.errors.get(code, 0) + 1
         self.set_header("Cache-Control", "no-cache, no-transform")
-        self.write(self.hub.hello(None) + self.hub.failure("", code, message))
+        self.write(self.hub.hello(None, retry_after=retry_after) + self.hub.failure("", code, message))
         await self.finish(set_content_type="text/event-stream; charset=utf-8")
 
 
@@ -191,6 +209,7 @@ class StreamHandler(_StreamHandler):
     async def get(self, stream: str) -> None:
         """The stream's snapshot."""
         channel = await self.existing(stream)
+        self.hub.unread.discard(stream)
         self.finish(msgspec.json.encode(await channel.snapshot()))
 
     @permitted("write")
@@ -206,32 +225,14 @@ class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
     async def get(self, stream: str) -> None:
         """Follow the stream after the cursor, to its end."""
         channel = await self.existing(stream)
-        after = await self._cursor()
+        after = await self.cursor()
         if after is None:
             return
         if channel.ended and after == channel.last:
             self.set_status(204)
             self.finish()
             return
-        if after:
-            self.hub.stats.reconnects += 1
-        first = self.hub.hello(stream, model=(await channel.snapshot()).model)
-        reason = channel.reset_reason(after)
-        if reason is not None:
-            reset, after = await self.hub.reset(channel, "", reason)
-            first += reset
-        reader = await self.open_sse(first)
-        if reader is not None:
-            reader.follow(channel.feed(""), after)
-
-    async def _cursor(self) -> int | None:
-        if self.get_query_argument("snapshot", "0") not in ("0", "") and "Last-Event-ID" not in self.request.headers:
-            return -1
-        given = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "0")
-        if not given.isascii() or not given.isdigit() or len(given) > 18:
-            await self.fail_sse("bad_cursor", f"Last-Event-ID or ?after= must be a number, not {given[:40]!r}.")
-            return None
-        return int(given)
+        await self.follow(channel, after)
 
     @permitted("write")
     async def post(self, stream: str) -> None:

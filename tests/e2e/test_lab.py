@@ -6,13 +6,14 @@ import json
 import os
 import re
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook, only_widgets, write_cells, write_notebook
+from browser import Notebook, only_widgets, quiet_lab, write_cells, write_notebook
 from harness import JupyterServer, wait_for
-from openai_server import openai_server
+from model_server import model_server
 from playwright.sync_api import Locator, Page, expect
 
 from jupyter_sse.sse import Decoder
@@ -195,7 +196,8 @@ ANSWER = "# لماذا السماء زرقاء؟\n\nبسبب **تشتت** الض
 
 def test_an_answer_streams_through_the_real_sdk(open_notebook: Any) -> None:
     words = re.findall(r"\S+\s*|\s+", ANSWER)
-    with openai_server(words) as model:
+    gate = threading.Event()
+    with model_server([gate, *words]) as model:
         notebook = open_notebook(
             "from openai import OpenAI\nfrom jupyter_sse import stream\n"
             f"client = OpenAI(base_url={model.base_url!r}, api_key='k')",
@@ -211,10 +213,9 @@ answer = stream(
         )
         notebook.run(0)
         notebook.wait_idle()
-        model.go.clear()
         view = notebook.run(1)
         status(view, "running")
-        model.go.set()
+        gate.set()
         heading = view.locator("[data-sse-part=answer] h1")
         heading.or_(notebook.output(1).locator("h1")).first.wait_for(timeout=SECONDS)
         notebook.wait_idle()
@@ -307,18 +308,22 @@ def shown_growing(part: Locator) -> None:
 
 
 @pytest.mark.parametrize("model", ["demo", "openai"])
-def test_the_quickstart_from_top_to_bottom(page: Page, lab: JupyterServer, model: str) -> None:
+def test_the_quickstart_from_top_to_bottom(
+    page: Page, make_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
     cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(QUICKSTART.read_text())["cells"]]
     words = re.findall(r"\S+\s*|\s+", ANSWER * 40)
-    with openai_server(words) as server:
-        server.pause = 0.005
+    paced = [part for word in words for part in (word, 0.005)]
+    with model_server(paced) as server:
         if model == "openai":
-            cells.insert(0, ("code", f"import os\nos.environ['OPENAI_BASE_URL'] = {server.base_url!r}"))
+            monkeypatch.setenv("OPENAI_API_KEY", "none")
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        home = tmp_path / "lab"
+        quiet_lab(JupyterServer(home))
+        lab = make_server(app="jupyterlab", home=home)
         path = write_cells(lab, f"quickstart-{model}.ipynb", cells)
         notebook = Notebook(page, lab, path).open()
         code = [index for index, (kind, _) in enumerate(cells) if kind == "code"]
-        if model == "openai":
-            notebook.run(code.pop(0))
         ask, words_cell, define, train, endless, seen = code
         shown_growing(notebook.run(ask).locator("[data-sse-part=answer]"))
         notebook.wait_idle()

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from jupyter_sse import demo, stream
+from jupyter_sse import stream
+from jupyter_sse.chat import demo
 from jupyter_sse.output import MIME
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
@@ -23,9 +24,9 @@ def test_the_demo_model_says_what_it_is_and_how_to_get_a_real_one() -> None:
     text = stream(demo.answer("What is `x`?\nTell me")).text
     assert "not a real language model" in text
     assert "`What is 'x'? Tell me`" in text
-    assert "OPENAI_BASE_URL" in text
+    assert "OPENAI_API_KEY" in text
     assert "| kernel |" in text
-    assert "```python" in text
+    assert "```shell" in text
     assert "\n1. " in text
 
 

@@ -7,58 +7,18 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
-from harness import JupyterServer, wait_for
+from harness import JupyterServer, signed_in, wait_for
+from reading import Reading
 
 from jupyter_sse.sse import Decoder, Frame
 
 
 def frames_of(body: bytes) -> list[Frame]:
     return Decoder().feed(body)
-
-
-@pytest.fixture(autouse=True)
-def _close_all() -> Iterator[None]:
-    yield
-    while Reading.opened:
-        Reading.opened.pop().close()
-
-
-class Reading:
-    """An open event stream, read as it comes."""
-
-    opened: ClassVar[list[Reading]] = []
-
-    def __init__(self, server: JupyterServer, path: str, *, body: str | None = None, **headers: str) -> None:
-        self.opened.append(self)
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-        self.connection.request(
-            "GET" if body is None else "POST",
-            server.base_url + "jupyter-sse/" + path,
-            body,
-            server.headers | {key.replace("_", "-"): value for key, value in headers.items()},
-        )
-        self.answer = self.connection.getresponse()
-        self.decoder = Decoder()
-        self.frames: list[Frame] = []
-        self.ended = False
-
-    def read(self, count: int | None = None) -> list[Frame]:
-        """Until there are so many frames; to the end, without a number."""
-        while not self.ended and (count is None or len(self.frames) < count):
-            data = self.answer.read1(65536)
-            self.ended = not data
-            self.frames += self.decoder.feed(data)
-        return self.frames
-
-    def close(self) -> None:
-        self.answer.close()
-        self.connection.close()
 
 
 def test_an_event_arrives_as_it_happens(server: JupyterServer) -> None:
@@ -357,16 +317,6 @@ def test_nobody_gets_in_without_a_token(server: JupyterServer) -> None:
             assert "location" not in answer.headers
             if path != "kernel":
                 assert answer.json()["code"] == "forbidden"
-
-
-@contextmanager
-def signed_in(server: JupyterServer) -> Iterator[httpx.Client]:
-    """A browser's session: the login cookie and the XSRF cookie."""
-    with httpx.Client(base_url=server.root, trust_env=False, follow_redirects=True) as client:
-        client.get("/login", params={"token": server.token})
-        client.get("/login")
-        assert "_xsrf" in client.cookies
-        yield client
 
 
 def test_a_page_needs_the_xsrf_header_to_write(server: JupyterServer) -> None:

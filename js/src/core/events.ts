@@ -128,13 +128,14 @@ export interface DoneEvent {
   result?: unknown;
 }
 
-/** Terminal: the stream failed. `code` is for programs, `message` for people. */
+/** Terminal: the stream failed. `code` is for programs, `message` for people; `retry_after` in seconds. */
 export interface ErrorEvent {
   type: "error";
   ts?: number;
   message: string;
   code: string;
   retryable: boolean;
+  retry_after?: number;
 }
 
 /** Start again from this snapshot, which holds all events up to `seq`. */

@@ -4,15 +4,16 @@ seen working without a key or a network.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from . import Question
 
-__all__ = ["answer"]
+__all__ = ["MODEL", "answer", "provider"]
 
+MODEL = "demo"
 WORD_SECONDS = 0.015
 QUESTION = 200
 
@@ -35,15 +36,15 @@ What you are looking at:
 | server | keeps them, and serves them to every view |
 | browser | shows them, and passes your *Cancel* on |
 
-To hear from a real model, set `OPENAI_API_KEY`, or for a local server such as Ollama or vLLM `OPENAI_BASE_URL`, and:
+To hear from a real model, stop Jupyter, and start it again with the library and a key:
 
-```python
-from openai import OpenAI
-from jupyter_sse import stream
-
-messages = [{{"role": "user", "content": "Why is the sky blue?"}}]
-stream(OpenAI().chat.completions.create(model="gpt-5-mini", messages=messages, stream=True))
+```shell
+pip install "jupyter-sse[chat]"
+export OPENAI_API_KEY=...
+jupyter lab
 ```
+
+Other providers, local servers and whole agents: see *Connect a model* in the documentation.
 
 That is all I know.
 """
@@ -64,24 +65,35 @@ _ARABIC_TEXT = """\
 | الخادم | يحفظها ويقدّمها لكل عرض |
 | المتصفح | يعرضها وينقل إليها *الإلغاء* |
 
-لتسمع من نموذج حقيقي، عيّن `OPENAI_API_KEY`، أو لخادم محلي مثل Ollama أو vLLM عيّن `OPENAI_BASE_URL`، ثم:
+لتسمع من نموذج حقيقي، أوقف Jupyter ثم شغّله من جديد مع المكتبة والمفتاح:
 
-```python
-from openai import OpenAI
-from jupyter_sse import stream
-
-messages = [{{"role": "user", "content": "لماذا السماء زرقاء؟"}}]
-stream(OpenAI().chat.completions.create(model="gpt-5-mini", messages=messages, stream=True))
+```shell
+pip install "jupyter-sse[chat]"
+export OPENAI_API_KEY=...
+jupyter lab
 ```
+
+المزوّدون الآخرون والخوادم المحلية والوكلاء الكاملون: انظر *Connect a model* في الوثائق.
 
 هذا كل ما أعرفه.
 """
 
 
-def answer(question: str) -> Iterator[str]:
-    """A fixed answer in words, at the pace of a fast model; in Arabic to a question in Arabic."""
+def _words(question: str) -> list[str]:
     text = _ARABIC_TEXT if _ARABIC.search(question) else _ENGLISH
     shown = " ".join(question.split())[:QUESTION].replace("`", "'") or "…"
-    for match in _WORD.finditer(text.format(question=f"`{shown}`")):
-        yield match[0]
+    return [match[0] for match in _WORD.finditer(text.format(question=f"`{shown}`"))]
+
+
+def answer(question: str) -> Iterator[str]:
+    """A fixed answer in words, at the pace of a fast model; in Arabic to a question in Arabic."""
+    for word in _words(question):
+        yield word
         time.sleep(WORD_SECONDS)
+
+
+async def provider(question: Question) -> AsyncIterator[str]:
+    """The same for a server."""
+    for word in _words(question.message):
+        yield word
+        await asyncio.sleep(WORD_SECONDS)
