@@ -120,7 +120,8 @@ class Answer:
             raise StreamError(self._end.message)
         assert self._end is not None
         self._producer.done(self._end.reason, self._end.result)
-        self._producer.check()
+        if self._producer.status == "cancelled":
+            raise Cancelled(self._producer.title or "")
 
     def _fail(self, error: BaseException) -> BaseException:
         """End the stream; what to raise."""
@@ -219,10 +220,10 @@ async def _close_async(source: Any, items: Any, error: BaseException | None = No
 
 def _is_async(source: Any) -> bool:
     if not hasattr(source, "__iter__"):
-        return not hasattr(source, "__enter__")
-    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
+        return any(hasattr(source, way) for way in ("__aiter__", "__await__", "__aenter__"))
     if not hasattr(source, "__aiter__"):
         return False
+    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
     inner = getattr(source, "completion_stream", None)
     return hasattr(inner, "__aiter__") or inspect.iscoroutinefunction(getattr(source, "make_call", None))
 
