@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..chat import title_of
 from ..transcript import Change, ChatError, ChatMessage, ChatState, changed
-from .ask import TITLE, _in_coroutine, begin
+from .ask import _in_coroutine, begin
 from .display import _in_notebook
 from .panel import Panel
 
@@ -187,7 +188,7 @@ class Chat:
 
     def _begin(self, question: str, history: list[dict[str, Any]]) -> Answer:
         state = self._state
-        title = f"{state.title}: {' '.join(question.split())}"[:TITLE] if state.title else None
+        title = title_of(f"{state.title}: {question}") if state.title else None
         return begin(question, state.model, system=state.system, history=history, title=title, display=False)
 
     def _follow(self, message: ChatMessage, answer: Answer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from jupyter_sse.chat import Question
+from jupyter_sse.chat import Question, title_of
 from jupyter_sse.chat.providers import Providers
 
 
@@ -32,3 +32,8 @@ def test_a_cancel_that_comes_with_an_event_is_not_lost() -> None:
         return ended
 
     assert asyncio.run(main())
+
+
+def test_an_answer_is_called_by_the_beginning_of_its_question() -> None:
+    assert title_of("  Why\n is the sky blue? ") == "Why is the sky blue?"
+    assert title_of("word " * 30) == "word " * 15 + "word…"
