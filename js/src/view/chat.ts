@@ -103,13 +103,15 @@ class Panel {
     this.element.remove();
   }
 
-  // In a notebook Shift+Enter runs a cell, Enter on a button edits it, and "d" twice deletes it. JupyterLab asks the elements
-  // for this attribute, and does so before any listener of theirs. What it saves with, and its palette, stay at hand.
+  // In a notebook Shift+Enter runs a cell, Enter on a button edits it, and "d" twice deletes it. JupyterLab asks for this
+  // attribute, the element that has the focus first, and before any listener in the page. What it saves with, and its palette,
+  // stay at hand.
   #guardKeys = (event: KeyboardEvent): void => {
-    if (!event.composedPath().includes(this.element)) return;
+    const [target] = event.composedPath();
+    if (!(target instanceof Element) || !this.element.contains(target)) return;
     const key = event.key.toLowerCase();
     const isLabs = (event.ctrlKey || event.metaKey) && (key === "s" || (event.shiftKey && key !== "z" && key !== "enter"));
-    this.element.toggleAttribute("data-lm-suppress-shortcuts", !isLabs);
+    target.toggleAttribute("data-lm-suppress-shortcuts", !isLabs);
   };
 
   // It also takes line breaks and undoing from every field in a cell, whether it has a use for the key or not.
