@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .kernel.answer import Answer
     from .kernel.ask import ask
+    from .kernel.chat import Chat
     from .kernel.connect import connect
     from .kernel.producer import Cancelled, StreamError
     from .kernel.progress import track
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Answer", "Cancelled", "StreamError", "Task", "ask", "connect", "stream", "task", "track"]
+__all__ = ["Answer", "Cancelled", "Chat", "StreamError", "Task", "ask", "connect", "stream", "task", "track"]
 
 _MODULES = {
     "Answer": "answer",
     "Cancelled": "producer",
+    "Chat": "chat",
     "StreamError": "producer",
     "Task": "task",
     "ask": "ask",

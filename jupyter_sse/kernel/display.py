@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .live import LiveStream
 
-__all__ = ["View", "display_object", "send_extra", "show"]
+__all__ = ["Output", "View", "display_object", "pause_after", "send_extra", "show"]
 
 WIDGET_DELAY = 0.15
 WATCH_DELAY = 0.5
@@ -205,12 +205,9 @@ class NotebookView:
         self._stream.later(after, reset)
 
     def _feed(self, first: int, events: list[Event | Unknown]) -> float:
-        raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
-        if len(raw) > FEED_BYTES:
-            state = _reset_message(self._stream.snapshot)
-            raw = min(raw, state, key=len)
+        raw = _events_message(first, events, self._stream)
         self._send(raw)
-        return max(FEED_INTERVAL, len(raw) / FEED_BYTES_PER_SECOND)
+        return pause_after(raw)
 
     def _send(self, raw: bytes) -> None:
         widget = self._widget
@@ -225,6 +222,16 @@ class NotebookView:
         if widget is not None:
             widget.layout.close()
             widget.close()
+
+
+def _events_message(first: int, events: list[Event | Unknown], stream: LiveStream) -> bytes:
+    raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
+    return min(raw, _reset_message(stream.snapshot), key=len) if len(raw) > FEED_BYTES else raw
+
+
+def pause_after(message: bytes) -> float:
+    """Seconds until a page is sent the next one."""
+    return max(FEED_INTERVAL, len(message) / FEED_BYTES_PER_SECOND)
 
 
 def send_extra(widget: Any, name: object) -> None:
@@ -274,6 +281,7 @@ def _widget_class() -> Any:
         if styles.is_file():
             _css = styles
         stream = traitlets.Unicode().tag(sync=True)
+        chat = traitlets.Unicode().tag(sync=True)
         transport = traitlets.Unicode("server").tag(sync=True)
 
     return StreamWidget

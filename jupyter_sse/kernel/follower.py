@@ -25,7 +25,7 @@ class Follower(LiveStream):
     """
 
     def __init__(self, question: dict[str, Any], title: str | None, *, show: bool) -> None:
-        super().__init__(title)
+        super().__init__(title, show=show)
         said: dict[str, Any] = {"question": question, "title": self.title, "origin": self.origin}
         start = Start(kind="answer", title=self.title, model=question.get("model"), origin=self.origin, ts=time.time())
         self._record = self._inquiry = Inquiry(self.id, said, start)

@@ -155,6 +155,7 @@ class Link:
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do this in the link's thread, then."""
+        self._start()
         due = time.monotonic() + seconds
         self._call(lambda: heapq.heappush(self._timers, (due, next(_count), action)))
 

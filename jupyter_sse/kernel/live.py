@@ -23,13 +23,14 @@ class LiveStream:
     """What producers and followers have in common.
 
     title : cut at 1000 characters.
+    show : it has an output in the cell that runs.
     """
 
-    def __init__(self, title: str | None) -> None:
+    def __init__(self, title: str | None, *, show: bool = True) -> None:
         self.id = secrets.token_urlsafe(16)
         self.title = str(title)[:1000] if title is not None else None
         self.status: Status = "running"
-        self.origin = origin()
+        self.origin = origin(with_cell=show)
         self._link = link.current()
         self._record: Record
         self._view: display.View | None = None

@@ -65,13 +65,16 @@ def notebook_path() -> str | None:
         return Path(name).name
 
 
-def origin() -> Origin | None:
-    """The notebook's path, cell, execution and kernel, as far as they are known."""
+def origin(*, with_cell: bool = True) -> Origin | None:
+    """The notebook's path, cell, execution and kernel, as far as they are known.
+
+    with_cell : not for a stream without an output there, which a page would put back.
+    """
     message = parent_message()
     known = Origin(
         path=notebook_path(),
-        cell=message.get("metadata", {}).get("cellId"),
-        execution=message.get("header", {}).get("msg_id"),
+        cell=message.get("metadata", {}).get("cellId") if with_cell else None,
+        execution=message.get("header", {}).get("msg_id") if with_cell else None,
         kernel=kernel_id(),
     )
     return known if known != Origin() else None

@@ -63,7 +63,7 @@ class Producer(LiveStream):
         model: str | None = None,
         show: bool = True,
     ) -> None:
-        super().__init__(title)
+        super().__init__(title, show=show)
         self.kind = kind
         self.cancellable = cancellable
         self.cancelled = False
