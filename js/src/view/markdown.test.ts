@@ -38,6 +38,7 @@ const DOCUMENTS: Record<string, string> = {
   "line ends": "# a\r\n\r\nb\r\nc\rd\r\r- e\r\n- f\r\n\r\n```\r\ng\r\n```\r\nh",
   "rules and stars": "***\n* a\n***\n- b\n---\n_ _ _\n__c__\n",
   "escapes and entities": "\\*a\\* &copy; &nope; \\\\ \\# &#0; `\\a`\n1\\. x\n",
+  "no formulas": "Text\n$$\nx *y*\n\nmore\n\nText\n\\[\n- y\n\nend\n$$ z\n\n# head\n",
   "NULs and lone surrogates": "a\0b \ud83d c\n\n\0\n\n```\n\0\n```\n",
 };
 const LATE: Record<string, string> = {
