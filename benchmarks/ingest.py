@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the events")
     scale = 10 if parser.parse_args().quick else 1
     paced_count, fast_count = 2000 // scale, 200_000 // scale
-    display.show = lambda producer: None
+    display.show = lambda stream: None
     with server() as running:
         post = by_post(running, paced_count, 5000 // scale)
         lines = over_link(running, paced_count, fast_count, logs)

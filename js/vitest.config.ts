@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -6,8 +7,13 @@ export default defineConfig({
       // As the bundler does: a stylesheet is its text.
       name: "css-as-text",
       enforce: "pre",
-      transform(code, id) {
-        return id.endsWith(".css") ? { code: `export default ${JSON.stringify(code)}`, map: null } : undefined;
+      async resolveId(source, importer) {
+        const found = source.endsWith(".css") ? await this.resolve(source, importer, { skipSelf: true }) : null;
+        return found && `\0${found.id}.js`;
+      },
+      async load(id) {
+        if (!id.startsWith("\0") || !id.endsWith(".css.js")) return undefined;
+        return `export default ${JSON.stringify(await readFile(id.slice(1, -".js".length), "utf-8"))}`;
       },
     },
   ],
@@ -15,7 +21,6 @@ export default defineConfig({
     include: ["src/**/*.test.ts"],
     setupFiles: ["src/core/fakes.setup.ts"],
     environment: "node",
-    css: true,
     testTimeout: 60_000, // the machine may be busy with other things
   },
 });

@@ -6,21 +6,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .kernel.answer import Answer
+    from .kernel.ask import ask
+    from .kernel.chat import Chat
     from .kernel.connect import connect
     from .kernel.producer import Cancelled, StreamError
     from .kernel.progress import track
-    from .kernel.stream import Answer, stream
+    from .kernel.stream import stream
     from .kernel.task import Task, task
 
 __version__ = "0.1.0"
 
-__all__ = ["Answer", "Cancelled", "StreamError", "Task", "connect", "stream", "task", "track"]
+__all__ = ["Answer", "Cancelled", "Chat", "StreamError", "Task", "ask", "connect", "stream", "task", "track"]
 
 _MODULES = {
-    "Answer": "stream",
+    "Answer": "answer",
     "Cancelled": "producer",
+    "Chat": "chat",
     "StreamError": "producer",
     "Task": "task",
+    "ask": "ask",
     "connect": "connect",
     "stream": "stream",
     "task": "task",
@@ -50,3 +55,10 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "jupyter-sse"}]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext jupyter_sse``: the magics."""
+    from .kernel.magics import load
+
+    load(shell)

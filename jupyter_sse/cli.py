@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     verb = verbs.add_parser(
         "demo",
-        help="open JupyterLab on a copy of the quickstart notebook",
-        description="Open JupyterLab on a copy of the quickstart notebook. Needs no API key: where no model is set, an"
+        help="open JupyterLab on a copy of the example notebooks",
+        description="Open JupyterLab on a copy of the example notebooks. Needs no API key: where no model is set, an"
         " embedded demo model answers. Options not listed here are JupyterLab's.",
     )
     verb.add_argument("--port", type=int, help="the server's port (default: the first free one from 8888 on)")
     verb.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     verb.add_argument(
-        "--dir", type=Path, default=Path("jupyter-sse-demo"), help="where the copy goes (default: ./%(default)s)"
+        "--dir", type=Path, default=Path("jupyter-sse-demo"), help="where the copies go (default: ./%(default)s)"
     )
     verb.set_defaults(run=demo)
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def demo(options: argparse.Namespace, rest: Sequence[str]) -> NoReturn:
-    """Copy the quickstart where it is not there yet, and become JupyterLab."""
+    """Copy the notebooks that are not there yet, and become JupyterLab."""
     if importlib.util.find_spec("jupyterlab") is None:
         fail(f'JupyterLab is not installed for {sys.executable}. Install it with: pip install "jupyter-sse[lab]"')
     folder = options.dir.expanduser().absolute()
@@ -68,23 +68,24 @@ def demo(options: argparse.Namespace, rest: Sequence[str]) -> NoReturn:
     sys.exit(subprocess.call(command))
 
 
-def shipped() -> Path:
-    """The quickstart in the installed package, or in the checkout that this runs from."""
+def shipped() -> list[Path]:
+    """The notebooks in the installed package, or in the checkout that this runs from."""
     package = Path(__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / NOTEBOOK).is_file():
-            return folder / NOTEBOOK
+            return sorted(folder.glob("*.ipynb"))
     fail(f"{NOTEBOOK} is not in this installation of jupyter-sse ({package}). Install it again.")
 
 
-def place(source: Path, folder: Path) -> None:
-    """Copy the notebook into the folder, unless there is one, which may be somebody's work."""
-    target = folder / NOTEBOOK
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    elif target.read_bytes() != source.read_bytes():
-        print(f"Using your copy, {target}. For a fresh one, move it away first.")
+def place(notebooks: Sequence[Path], folder: Path) -> None:
+    """Copy the notebooks into the folder, except those that are there, which may be somebody's work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in notebooks:
+        target = folder / source.name
+        if not target.exists():
+            shutil.copyfile(source, target)
+        elif target.read_bytes() != source.read_bytes():
+            print(f"Using your copy, {target}. For a fresh one, move it away first.")
 
 
 def fail(message: str) -> NoReturn:

@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from .events import Log, Preview, Progress, Step
     from .state import Snapshot
 
-__all__ = ["MIME", "bar_text", "bounded", "headline", "mimebundle", "to_markdown", "to_text"]
+__all__ = [
+    "MIME",
+    "TEXT",
+    "bar_text",
+    "bounded",
+    "cut",
+    "escaped",
+    "headline",
+    "mimebundle",
+    "one_line",
+    "safe_markdown",
+    "to_markdown",
+    "to_text",
+]
 
 MIME = "application/vnd.jupyter-sse.v1+json"
 
@@ -52,7 +65,7 @@ def mimebundle(snapshot: Snapshot) -> dict[str, Any]:
     if state.status != "running":
         reset = Reset(reason="final", snapshot=state, seq=state.seq)
         shown["snapshot"] = msgspec.json.decode(encode(reset))["snapshot"]
-    plain = msgspec.structs.replace(state, text=_cut(snapshot.text, PLAIN_TEXT))
+    plain = msgspec.structs.replace(state, text=cut(snapshot.text, PLAIN_TEXT))
     return {MIME: shown, "text/markdown": to_markdown(state), "text/plain": to_text(plain)}
 
 
@@ -63,8 +76,8 @@ def bounded(snapshot: Snapshot) -> Snapshot:
     ]
     return msgspec.structs.replace(
         _short(snapshot, "text", "reasoning", "result"),
-        text=_cut(snapshot.text, TEXT),
-        reasoning=_cut(snapshot.reasoning, REASONING),
+        text=cut(snapshot.text, TEXT),
+        reasoning=cut(snapshot.reasoning, REASONING),
         log=msgspec.structs.replace(snapshot.log, lines=_newest(snapshot.log.lines, LOG_ROOM)),
         steps=_newest(snapshot.steps, ROOM),
         bars=_newest(snapshot.bars, ROOM),
@@ -80,7 +93,8 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """At most so many characters of a text, and how many are missing; such as UTF-8 can have."""
     if len(text) > limit:
         text = f"{text[:limit]}\n… ({len(text) - limit} more characters)"
     return _clean(text)
@@ -89,7 +103,7 @@ def _cut(text: str, limit: int) -> str:
 def _short(struct: S, *others: str) -> S:
     """The same with short texts, but for these fields."""
     fields = {name: getattr(struct, name) for name in struct.__struct_fields__ if name not in others}
-    texts = {name: _cut(value, LINE) for name, value in fields.items() if isinstance(value, str)}
+    texts = {name: cut(value, LINE) for name, value in fields.items() if isinstance(value, str)}
     return msgspec.structs.replace(struct, **texts)
 
 
@@ -109,7 +123,7 @@ def _small(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
-        return _cut(value, VALUE)
+        return cut(value, VALUE)
     size = len(msgspec.json.encode(value, enc_hook=repr))
     if size > VALUE:
         return f"(left out: {size} bytes)"
@@ -162,11 +176,12 @@ def bar_text(bar: Progress) -> str:
     if bar.eta is not None:
         parts.append(f"{_duration(bar.eta)} left")
     if bar.message:
-        parts.append(_line(bar.message))
+        parts.append(one_line(bar.message))
     return " · ".join(parts)
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text in one line."""
     return " ".join(text.split())
 
 
@@ -180,7 +195,7 @@ def _bars(snapshot: Snapshot) -> list[str]:
             return
         shown.add(bar.bar)
         final = bar if snapshot.status == "running" else msgspec.structs.replace(bar, eta=None)
-        name = "" if bar.bar == "main" else f"{_line(bar.bar)}: "
+        name = "" if bar.bar == "main" else f"{one_line(bar.bar)}: "
         lines.append(f"{'  ' * depth}{name}{bar_text(final)}")
         for child in snapshot.bars:
             if child.parent == bar.bar:
@@ -196,7 +211,7 @@ def _bars(snapshot: Snapshot) -> list[str]:
 
 
 def _step(step: Step) -> str:
-    return f"[{step.step}{f'/{step.of}' if step.of is not None else ''}] {_line(step.message)}"
+    return f"[{step.step}{f'/{step.of}' if step.of is not None else ''}] {one_line(step.message)}"
 
 
 def _log(lines: list[Log], count: int) -> list[str]:
@@ -208,19 +223,19 @@ def _result(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raw = msgspec.json.encode(value, enc_hook=repr)
-    return _cut(msgspec.json.format(raw, indent=2 if len(raw) < LINE else 0).decode(), VALUE)
+    return cut(msgspec.json.format(raw, indent=2 if len(raw) < LINE else 0).decode(), VALUE)
 
 
 def to_text(snapshot: Snapshot) -> str:
     """Plain text, the most important first."""
-    parts = [f"{_line(snapshot.title)}: {headline(snapshot)}" if snapshot.title else f"[{headline(snapshot)}]"]
+    parts = [f"{one_line(snapshot.title)}: {headline(snapshot)}" if snapshot.title else f"[{headline(snapshot)}]"]
     if snapshot.text:
         parts.append(snapshot.text)
     for lines in (
         _bars(snapshot),
         [_step(step) for step in snapshot.steps],
         _log(snapshot.log.lines, snapshot.log.count),
-        [f"[picture: {_line(preview.alt or preview.url or preview.mime)}]" for preview in snapshot.previews],
+        [f"[picture: {one_line(preview.alt or preview.url or preview.mime)}]" for preview in snapshot.previews],
     ):
         if lines:
             parts.append("\n".join(lines))
@@ -233,10 +248,10 @@ def to_text(snapshot: Snapshot) -> str:
 
 def to_markdown(snapshot: Snapshot) -> str:
     """Markdown for GitHub, nbviewer and nbconvert."""
-    title = f"**{_escaped(_line(snapshot.title))}** · " if snapshot.title and snapshot.title.strip() else ""
-    parts = [f"{title}*{_escaped(headline(snapshot))}*"]
+    title = f"**{escaped(one_line(snapshot.title))}** · " if snapshot.title and snapshot.title.strip() else ""
+    parts = [f"{title}*{escaped(headline(snapshot))}*"]
     if snapshot.text:
-        parts.append(_body(snapshot.text))
+        parts.append(safe_markdown(snapshot.text))
     log = _log(snapshot.log.lines, snapshot.log.count)
     folded, log = (log[:-OPEN_LINES], log[-OPEN_LINES:]) if len(log) > 2 * OPEN_LINES else ([], log)
     for lines in (_bars(snapshot), [_step(step) for step in snapshot.steps]):
@@ -258,18 +273,19 @@ def to_markdown(snapshot: Snapshot) -> str:
 
 
 def _value(name: str, text: str) -> str:
-    return f"**{name}:**\n\n{_fenced(text)}" if "\n" in text or len(text) > 200 else f"**{name}:** {_escaped(text)}"
+    return f"**{name}:**\n\n{_fenced(text)}" if "\n" in text or len(text) > 200 else f"**{name}:** {escaped(text)}"
 
 
 def _picture(preview: Preview) -> str:
-    alt = _escaped(_line(preview.alt or preview.key or "picture"))
+    alt = escaped(one_line(preview.alt or preview.key or "picture"))
     if not preview.mime.startswith("image/"):
-        return f"*{_escaped(preview.mime)}: {alt}*"
+        return f"*{escaped(preview.mime)}: {alt}*"
     url = preview.url or f"data:{preview.mime};base64,{preview.data}"
     return f"![{alt}](<{url}>)" if re.fullmatch(r"[^\s<>]+", url) else f"*{alt}*"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Plain text as Markdown."""
     return _SPECIAL.sub(r"\\\1", text)
 
 
@@ -280,7 +296,7 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def _body(text: str) -> str:
+def safe_markdown(text: str) -> str:
     """An answer's Markdown with its HTML shown as text, and its last code block closed.
 
     nbconvert passes raw HTML on, and an answer may have been told what to say by a page the model has read. Where it is

@@ -72,7 +72,7 @@ def _halves(args: Any) -> tuple[str, str]:
 
 class ChatCompletions(Format):
     def _chunk(self, **fields: Any) -> bytes:
-        return _frame({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "test", **fields})
+        return _frame({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5", **fields})
 
     def _delta(self, **delta: Any) -> bytes:
         return self._chunk(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
@@ -111,7 +111,7 @@ class ChatCompletions(Format):
         message = {"role": "assistant", "content": answer.text, **({"tool_calls": calls} if calls else {})}
         choice = {"index": 0, "message": message, "finish_reason": self._reason(answer)}
         return {
-            "id": "c", "object": "chat.completion", "created": 1, "model": "test",
+            "id": "c", "object": "chat.completion", "created": 1, "model": "gpt-5",
             "choices": [choice], "usage": self._usage(answer.usage),
         }  # fmt: skip
 
@@ -136,7 +136,7 @@ class Responses(Format):
             "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0},
         }  # fmt: skip
         return {
-            "id": "resp_1", "object": "response", "created_at": 1, "model": "test", "output": output,
+            "id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5", "output": output,
             "status": status or ("incomplete" if cut else "completed"),
             "incomplete_details": {"reason": "max_output_tokens"} if cut and not status else None,
             "usage": None if status else usage, "error": None, "instructions": None, "metadata": {},
@@ -204,7 +204,7 @@ class Messages(Format):
 
     def _message(self, answer: Answer, content: list[dict[str, Any]], taken: int, reason: str | None) -> dict[str, Any]:
         return {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": "test", "content": content,
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": content,
             "stop_reason": reason, "stop_sequence": None,
             "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": taken},
         }  # fmt: skip

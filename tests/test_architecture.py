@@ -18,14 +18,15 @@ MAY_IMPORT = {
     "events": set(),
     "state": {"events"},
     "output": {"events", "state"},
+    "transcript": {"output", "state"},
     "sse": set(),
     "log": set(),
-    "kernel": {"events", "state", "output", "chat"},
-    "server": {"events", "state", "output", "sse", "log", "chat"},
+    "kernel": {"events", "state", "output", "transcript", "chat"},
+    "server": {"events", "state", "output", "transcript", "sse", "log", "chat"},
     "chat": {"events"},
     "cli": {ROOT},
 }
-PURE = {"events", "state", "output", "sse"}
+PURE = {"events", "state", "output", "transcript", "sse"}
 """These touch no socket, file, clock or thread, so that they can be tested with bytes alone."""
 
 PURE_MAY_USE = {"__future__", "codecs", "collections", "msgspec", "re", "typing"}

@@ -90,9 +90,13 @@ def test_the_copy_is_the_readers_own(
     started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    copy = tmp_path / "jupyter-sse-demo" / "quickstart.ipynb"
+    folder = tmp_path / "jupyter-sse-demo"
+    copy = folder / "quickstart.ipynb"
     demo()
-    assert copy.read_bytes() == cli.shipped().read_bytes()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
+        file.name: file.read_bytes() for file in cli.shipped()
+    }
+    assert {"quickstart.ipynb", "02_chat.ipynb"} <= {file.name for file in folder.iterdir()}
     demo()
     assert capsys.readouterr().out == ""
     copy.write_text("my own work")

@@ -10,7 +10,7 @@ import pytest
 import jupyter_sse
 
 PUBLIC = {
-    "jupyter_sse": ["Answer", "Cancelled", "StreamError", "Task", "connect", "stream", "task", "track"],
+    "jupyter_sse": ["Answer", "Cancelled", "Chat", "StreamError", "Task", "ask", "connect", "stream", "task", "track"],
     "jupyter_sse.log": ["TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Meta", "overdue"],
     "jupyter_sse.sse": ["Decoder", "Frame", "FrameTooLarge", "encode"],
     "jupyter_sse.state": ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Status", "fold"],

@@ -163,7 +163,7 @@ def test_html_in_an_answer_is_text_for_nbconvert(attack: str) -> None:
     ],
 )
 def test_ordinary_markdown_is_left_alone(text: str) -> None:
-    assert output._body(text) == text
+    assert output.safe_markdown(text) == text
 
 
 def test_a_code_block_that_was_cut_is_closed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.parser
+import gzip
 import importlib.util
 import json
 import os
@@ -23,6 +24,7 @@ import jupyter_sse
 REPOSITORY = Path(__file__).parent.parent
 BUNDLE = "jupyter_sse/static/widget.js"
 MONITOR = "jupyter_sse/static/monitor.js"
+EXTRAS = ("jupyter_sse/static/highlight.js", "jupyter_sse/static/math.js")
 LABEXTENSION = "jupyter_sse/labextension/package.json"
 DATA = f"jupyter_sse-{jupyter_sse.__version__}.data/data"
 CONFIG = f"{DATA}/etc/jupyter/jupyter_server_config.d/jupyter_sse.json"
@@ -85,7 +87,7 @@ def names(wheel: zipfile.Path) -> set[str]:
 
 def test_the_wheel_has_all_that_is_needed_and_no_more(wheel: zipfile.Path) -> None:
     found = names(wheel)
-    assert {BUNDLE, MONITOR, CONFIG, "jupyter_sse/notebooks/quickstart.ipynb", "jupyter_sse/py.typed"} <= found
+    assert {BUNDLE, MONITOR, *EXTRAS, CONFIG, "jupyter_sse/notebooks/quickstart.ipynb", "jupyter_sse/py.typed"} <= found
     sources = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "jupyter_sse").rglob("*.py")}
     assert sources <= found
     version = jupyter_sse.__version__
@@ -103,6 +105,14 @@ def test_the_wheel_brings_the_labextension_to_where_jupyterlab_looks(wheel: zipf
     assert not [name for name in names(wheel) if name.startswith("jupyter_sse/labextension")]
 
 
+def test_the_widget_is_small_and_what_is_large_is_apart(wheel: zipfile.Path) -> None:
+    bundle = (wheel / BUNDLE).read_bytes()
+    assert len(gzip.compress(bundle)) < 90_000
+    for name, marks in zip(EXTRAS, (b"registerLanguage", b"mathbb"), strict=True):
+        assert marks in (wheel / name).read_bytes()
+        assert marks not in bundle
+
+
 def test_the_lockfile_fits_any_registry_and_platform() -> None:
     text = (REPOSITORY / "js" / "package-lock.json").read_text(encoding="utf-8")
     assert '"resolved"' not in text
@@ -116,6 +126,7 @@ def test_the_sdist_has_the_bundle_its_sources_and_the_tests(sdist: Path) -> None
     for name in (
         BUNDLE,
         MONITOR,
+        *EXTRAS,
         LABEXTENSION,
         "js/package-lock.json",
         "js/src/mounts/widget.ts",
@@ -142,7 +153,15 @@ def test_a_kernel_alone_gets_little(wheel: zipfile.Path) -> None:
 
 @pytest.mark.parametrize(
     "missing",
-    [BUNDLE, MONITOR, LABEXTENSION, "install.json", "notebooks/quickstart.ipynb", "jupyter-config/jupyter_sse.json"],
+    [
+        BUNDLE,
+        MONITOR,
+        *EXTRAS,
+        LABEXTENSION,
+        "install.json",
+        "notebooks/quickstart.ipynb",
+        "jupyter-config/jupyter_sse.json",
+    ],
 )
 def test_a_wheel_that_would_lack_something_is_not_built(missing: str, sdist: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
@@ -177,10 +196,10 @@ def test_a_node_that_is_too_old_does_not_count(
 @pytest.fixture
 def make_hook(hook: Any, tmp_path: Path) -> Any:
     """The hook on a small checkout whose bundle is newer than its sources."""
-    for name in ("js/src/a.ts", "js/package.json", "js/package-lock.json", BUNDLE, MONITOR, LABEXTENSION):
+    for name in ("js/src/a.ts", "js/package.json", "js/package-lock.json", BUNDLE, MONITOR, *EXTRAS, LABEXTENSION):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    for name in (BUNDLE, MONITOR, LABEXTENSION):
+    for name in (BUNDLE, MONITOR, *EXTRAS, LABEXTENSION):
         os.utime(tmp_path / name, (2e9, 2e9))
 
     def make() -> Any:

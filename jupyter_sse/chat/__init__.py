@@ -1,6 +1,7 @@
 """Who answers a question: the providers of answers, known to the server and, where there is none, to the kernel.
 
-A provider is anything that takes a `Question` and gives an async iterator of events; text by itself will do:
+A provider is anything that takes a `Question` and gives an async iterator of events, of text, or of what a model's
+client streams:
 
     async def echo(question):
         yield question.message
@@ -12,13 +13,14 @@ An installed package offers one under the entry point group `jupyter_sse.provide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal, Protocol, Union
+from typing import Any, Literal, Protocol, Union
 
 from msgspec import Struct
 
-from ..events import Event
+__all__ = ["Message", "Provider", "ProviderError", "Question", "title_of"]
 
-__all__ = ["Message", "Provider", "ProviderError", "Question"]
+TITLE = 80
+"""Characters of a question that its answer is called by."""
 
 
 class Message(Struct, frozen=True):
@@ -42,14 +44,20 @@ class Question(Struct, frozen=True):
     system: Union[str, None] = None
 
 
+def title_of(message: str) -> str:
+    """What the answer to this question is called: its beginning, in one line."""
+    line = " ".join(message.split())
+    return line if len(line) <= TITLE else f"{line[: TITLE - 1].rstrip()}…"
+
+
 class Provider(Protocol):
-    """Answers a question with `Delta`, `Reasoning`, `Tool`, `Usage` or text; a last `Done` may say why it ends.
+    """Answers a question with `Delta`, `Reasoning`, `Tool`, `Usage`, or what `Chunks` reads; a `Done` may end it.
 
     When the iterator is closed, or its task cancelled, it ends its own request. It raises `ProviderError` for a failure
     that it can explain.
     """
 
-    def __call__(self, question: Question, /) -> AsyncIterator[Event | str]: ...
+    def __call__(self, question: Question, /) -> AsyncIterator[Any]: ...
 
 
 class ProviderError(Exception):

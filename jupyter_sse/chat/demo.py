@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 
-from ..events import Event
 from . import Question
 
 __all__ = ["MODEL", "answer", "provider"]
@@ -93,7 +92,7 @@ def answer(question: str) -> Iterator[str]:
         time.sleep(WORD_SECONDS)
 
 
-async def provider(question: Question) -> AsyncIterator[Event | str]:
+async def provider(question: Question) -> AsyncIterator[str]:
     """The same for a server."""
     for word in _words(question.message):
         yield word

@@ -1,4 +1,4 @@
-"""Real models, through pydantic-ai: its model strings, its agents with their tools, its events made ours."""
+"""Real models, through pydantic-ai: its model strings, its agents with their tools, whose events `Chunks` reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from pydantic_ai import Agent, messages, models, providers
 from pydantic_ai import exceptions as failures
 
-from ..events import Delta, Done, Event, Reasoning, Tool, Usage
 from . import Provider, ProviderError, Question
 
 __all__ = ["agent_provider", "compatible_provider", "model_provider"]
@@ -47,7 +46,15 @@ def model_provider(full: str, keys: Mapping[str, str]) -> Provider:
         named = re.search(r"\b[A-Z]+(_[A-Z]+)+\b", str(error))
         how = f"Set {named[0]} where Jupyter is started, or SSE.api_keys." if named else str(error)
         raise ProviderError(f"{full} cannot be asked: the server has no key for it. {how}", "provider_auth") from None
-    return agent_provider(made)
+    return agent_provider(_without_retries(made))
+
+
+def _without_retries(model: models.Model) -> models.Model:
+    """Clients retry for as long as the provider asks, a minute and more, in which nobody is told anything."""
+    client: Any = getattr(model, "client", None)
+    if hasattr(client, "max_retries"):
+        client.max_retries = 0
+    return model
 
 
 def _provider(name: str, keys: Mapping[str, str]) -> providers.Provider[Any]:
@@ -67,10 +74,11 @@ def compatible_provider(name: str, base_url: str, key: str | None) -> Provider:
 
     provider = OpenAIProvider(base_url=base_url, api_key=key or "none")
 
-    async def answer(question: Question) -> AsyncIterator[Event]:
+    async def answer(question: Question) -> AsyncIterator[Any]:
         if question.model is None:
             raise ProviderError(f"Say which model of {name} to ask: {name}:<model>.", "unknown_model")
-        async for event in _answer(Agent(OpenAIChatModel(question.model, provider=provider)), question):
+        agent = Agent(_without_retries(OpenAIChatModel(question.model, provider=provider)))
+        async for event in _answer(agent, question):
             yield event
 
     return answer
@@ -80,21 +88,20 @@ def agent_provider(given: Agent[Any, Any] | models.Model) -> Provider:
     """An agent with its tools, or a model alone."""
     agent: Agent[Any, Any] = Agent(given) if isinstance(given, models.Model) else given
 
-    def answer(question: Question) -> AsyncIterator[Event]:
+    def answer(question: Question) -> AsyncIterator[Any]:
         return _answer(agent, question)
 
     return answer
 
 
-async def _answer(agent: Agent[Any, Any], question: Question) -> AsyncIterator[Event]:
+async def _answer(agent: Agent[Any, Any], question: Question) -> AsyncIterator[Any]:
     history, instructions = _history(question)
     try:
         async with agent.run_stream_events(
             question.message, message_history=history or None, instructions=instructions
         ) as events:
             async for event in events:
-                for ours in _events(event):
-                    yield ours
+                yield event
     except failures.UserError as error:
         raise ProviderError(f"The agent is not set up as it should be. {error}") from error
     except failures.AgentRunError as error:
@@ -112,61 +119,6 @@ def _history(question: Question) -> tuple[list[messages.ModelMessage], list[str]
         else:
             instructions.append(message.content)
     return history, instructions
-
-
-def _events(event: Any) -> list[Event]:
-    """What one event of a run is in our words."""
-    if isinstance(event, messages.PartStartEvent):
-        return _part(event.part)
-    if isinstance(event, messages.PartDeltaEvent):
-        text = getattr(event.delta, "content_delta", None) or ""
-        if isinstance(event.delta, messages.TextPartDelta):
-            return [Delta(text=text)] if text else []
-        if isinstance(event.delta, messages.ThinkingPartDelta):
-            return [Reasoning(text=text)] if text else []
-    if isinstance(event, messages.PartEndEvent) and isinstance(event.part, messages.NativeToolCallPart):
-        return [_call(event.part)]
-    if isinstance(event, messages.FunctionToolCallEvent):
-        return [_call(event.part)]
-    if isinstance(event, messages.FunctionToolResultEvent):
-        return [_result(event.part)]
-    if (result := getattr(event, "result", None)) is not None and hasattr(result, "new_messages"):
-        return _end(result)
-    return []
-
-
-def _part(part: Any) -> list[Event]:
-    if isinstance(part, messages.TextPart) and part.content:
-        return [Delta(text=part.content)]
-    if isinstance(part, messages.ThinkingPart) and part.content:
-        return [Reasoning(text=part.content)]
-    if isinstance(part, messages.NativeToolReturnPart):
-        return [_result(part)]
-    return []
-
-
-def _call(part: Any) -> Tool:
-    return Tool(id=part.tool_call_id, name=part.tool_name, phase="call", args=part.args_as_dict())
-
-
-def _result(part: Any) -> Tool:
-    return Tool(id=part.tool_call_id, name=part.tool_name, phase="result", result=part.content)
-
-
-def _end(result: Any) -> list[Event]:
-    used = result.usage
-    cost = None if used.cost is None else float(used.cost)
-    usage = Usage(input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=cost)
-    cut = result.response.finish_reason == "length"
-    output = None if isinstance(result.output, str) else _plain(result.output)
-    return [usage, Done(reason="length" if cut else "stop", result=output)]
-
-
-def _plain(output: Any) -> Any:
-    """An agent's structured output as JSON has it."""
-    from pydantic_core import to_jsonable_python
-
-    return to_jsonable_python(output, fallback=repr)
 
 
 def _failure(error: failures.AgentRunError) -> ProviderError:

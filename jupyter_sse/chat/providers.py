@@ -8,16 +8,17 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
 import msgspec
 
-from ..events import Delta, Done, Error, Event
+from ..events import Done, Error, Event
 from . import Provider, ProviderError, Question, demo
 from .chunker import Chunker
+from .chunks import Chunks
 
 __all__ = ["Providers"]
 
@@ -29,7 +30,7 @@ QUEUED = 64
 
 KEYS = {
     "OPENAI_API_KEY": "openai:gpt-5",
-    "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-4-5",
+    "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-5-5",
     "GOOGLE_API_KEY": "google:gemini-3.8-flash",
     "GEMINI_API_KEY": "google:gemini-3.8-flash",
 }
@@ -160,6 +161,7 @@ class Providers:
         """
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED)
         pump = asyncio.ensure_future(self._pump(question, queue))
+        coming: asyncio.Task[Event] | None = None
         chunker = self._chunker()
         silent_at = time.monotonic() + self._timeout
         try:
@@ -168,12 +170,15 @@ class Providers:
                 if chunker.due is not None and chunker.due <= now:
                     for ready in chunker.flush(now):
                         yield ready
-                try:
-                    wait = min(silent_at, chunker.due or silent_at) - now
-                    event = await asyncio.wait_for(queue.get(), max(0.0, wait))
-                except asyncio.TimeoutError:
-                    if time.monotonic() < silent_at:
-                        continue
+                if coming is None:
+                    coming = asyncio.ensure_future(queue.get())
+                # `asyncio.wait_for` would forget a cancel that comes together with an event, before Python 3.12.
+                await asyncio.wait({coming}, timeout=max(0.0, min(silent_at, chunker.due or silent_at) - now))
+                if coming.done():
+                    event, coming = coming.result(), None
+                elif time.monotonic() < silent_at:
+                    continue
+                else:
                     event = Error(
                         message=f"The model has sent nothing for {self._timeout:g} s (SSE.chat_timeout).",
                         code="provider_timeout",
@@ -186,24 +191,19 @@ class Providers:
                 if isinstance(event, (Done, Error)):
                     return
         finally:
+            if coming is not None:
+                coming.cancel()
             pump.cancel()
             with suppress(asyncio.CancelledError):
                 await pump
 
     async def _pump(self, question: Question, queue: asyncio.Queue[Event]) -> None:
         """Run the provider in one task, from its first step to its end: its libraries may keep their state in it."""
-        end: Event = Done(ts=time.time())
         try:
             provider, model = await asyncio.to_thread(self.find, question.model)
             events = provider(msgspec.structs.replace(question, model=model))
             try:
-                async for event in events:
-                    if isinstance(event, (Done, Error)):
-                        end = msgspec.structs.replace(event, ts=time.time())
-                        break
-                    await queue.put(Delta(text=event) if isinstance(event, str) else event)
-                else:
-                    end = Done(ts=time.time())
+                end = await _read(events, queue)
             finally:
                 close = getattr(events, "aclose", None)
                 if close is not None:
@@ -215,9 +215,8 @@ class Providers:
                 code=failure.code,
                 retryable=failure.retryable,
                 retry_after=failure.retry_after,
-                ts=time.time(),
             )
-        await queue.put(end)
+        await queue.put(msgspec.structs.replace(end, ts=time.time()))
 
     def _safe(self, error: ProviderError) -> ProviderError:
         """The error without any of our secrets, which providers like to quote."""
@@ -227,6 +226,21 @@ class Providers:
                 error.message = error.message.replace(secret, "[secret]")
         error.message = _SECRET.sub("[secret]", error.message)[:2000]
         return error
+
+
+async def _read(items: AsyncIterable[Any], queue: asyncio.Queue[Event]) -> Done | Error:
+    """Pass on what a provider yields; how it ends."""
+    chunks = Chunks()
+    async for item in items:
+        for event in chunks.read(item):
+            if isinstance(event, (Done, Error)):
+                return event
+            await queue.put(event)
+    *rest, done = chunks.end()
+    for event in rest:
+        await queue.put(event)
+    assert isinstance(done, Done)
+    return done
 
 
 def _has_engine() -> bool:

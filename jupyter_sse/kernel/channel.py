@@ -6,24 +6,18 @@ Only the link's thread touches what is in here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from ..events import Delta, Done, Error, Event, Log, Reasoning
-from ..state import Snapshot, fold
+from .record import Record
 
-__all__ = ["TERMINAL", "Channel", "Listener", "Sampler", "instead"]
+__all__ = ["Channel", "Sampler", "instead"]
 
 MERGED_TEXT = 16384
 """Characters that merged texts have at most."""
 BURST = 32
 """Log lines that are sent one by one in one go; those after them are merged."""
-UNFOLDED = 1024
 SOURCE = "jupyter_sse"
-TERMINAL = (Done, Error)
-
-Listener = Callable[[int, "list[Event]"], float]
-"""Called with the first seq and the events; returns the seconds until it wants more."""
 
 
 class Sampler:
@@ -39,16 +33,12 @@ class Sampler:
         raise NotImplementedError
 
 
-class Channel:
+class Channel(Record):
     """One stream's way from its producer to the server. Only the link's thread touches what it holds."""
 
     def __init__(self, stream: str, title: str = "") -> None:
-        self.id = stream
-        self.title = title or stream
-        self.snapshot = Snapshot(stream=stream)
-        self.seq = 0
+        super().__init__(stream, title)
         self.acked = 0
-        self.ended = False
         self.closed = False
         self.lost = 0
         self.max_text = MERGED_TEXT
@@ -57,13 +47,6 @@ class Channel:
         self.sent: deque[bytes] = deque()
         self.replaced: set[int] = set()
         self.samplers: dict[Sampler, None] = {}
-        self.listener: Listener | None = None
-        self.unheard: list[Event] = []
-        self.hear_at = 0.0
-        self.on_cancel: list[Callable[[], object]] = []
-        self.watched = False  # a page shows it, from the server
-        self._unfolded: list[tuple[int, Event]] = []
-        self._unfolded_size = 0
         self._first: Event | None = None
         self._texts: list[str] = []
         self._text_size = 0
@@ -109,25 +92,6 @@ class Channel:
                 event = type(event)(text="".join(self._texts))  # type: ignore[call-arg]
         self.fresh.append(event)
 
-    def fold(self) -> Snapshot:
-        if self._unfolded:
-            self.snapshot = fold(self.snapshot, self._unfolded)
-            self._unfolded = []
-            self._unfolded_size = 0
-        return self.snapshot
-
-    def number(self, event: Event) -> None:
-        """Give the event its seq and remember it; folding joins all of the text anew, so it is put off for a while."""
-        self.seq += 1
-        self._unfolded.append((self.seq, event))
-        self._unfolded_size += _weight(event)
-        if len(self._unfolded) >= UNFOLDED or self._unfolded_size > max(1 << 20, len(self.snapshot.text)):
-            self.fold()
-        if self.listener is not None:
-            self.unheard.append(event)
-        if isinstance(event, TERMINAL):
-            self.ended = True
-
     def rewind(self, seq: int) -> None:
         """What was sent after `seq` is to be sent again."""
         for _ in range(min(len(self.sent), max(0, self.acked + len(self.sent) - seq))):
@@ -159,12 +123,6 @@ def _same_log(first: Event | None, event: Event) -> bool:
     assert isinstance(first, Log)
     assert isinstance(event, Log)
     return first.level == event.level and first.source == event.source and first.ts is None and event.ts is None
-
-
-def _weight(event: Event) -> int:
-    """About the size of an event that may be large, in characters; 0 for others."""
-    content = getattr(event, "text", None) or getattr(event, "data", None)
-    return len(content) if isinstance(content, str) else 0
 
 
 def instead(kind: str, fields: dict[str, Any], reason: str) -> tuple[Log, Event | None]:

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from ..events import Event, Reset, encode
+from ..events import Event, Reset, Unknown, encode
 from ..output import MIME, bounded, mimebundle, to_text
-from .origin import attended, parent_message, shell
+from .origin import attended, place, shell
 from .terminal import TerminalView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..state import Snapshot
-    from .producer import Producer
+    from .live import LiveStream
 
-__all__ = ["View", "display_object", "show"]
+__all__ = ["Output", "View", "display_object", "pause_after", "send_extra", "show"]
 
 WIDGET_DELAY = 0.15
 WATCH_DELAY = 0.5
@@ -44,6 +44,7 @@ FIRST_RESET, LAST_RESET = 0.5, 8.0
 """Seconds after which a page that has not been heard is sent the whole state again, doubling: what comes while it makes
 the widget is lost to it, and a busy kernel cannot be asked for it."""
 STATIC = Path(__file__).parent.parent / "static"
+EXTRAS = ("highlight", "math")
 
 
 class View(Protocol):
@@ -54,10 +55,10 @@ class View(Protocol):
     def finish(self, snapshot: Snapshot) -> None: ...
 
 
-def show(producer: Producer) -> View | None:
+def show(stream: LiveStream) -> View | None:
     """The view for where this process runs."""
     try:
-        return _Guarded(NotebookView(producer) if _in_notebook() else TerminalView(producer))
+        return _Guarded(NotebookView(stream) if _in_notebook() else TerminalView(stream))
     except Exception as error:
         _complain(error)
         return None
@@ -137,24 +138,24 @@ class NotebookView:
 
     echo = None
 
-    def __init__(self, producer: Producer) -> None:
-        self._producer = producer
-        self._output = Output(producer.id)
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+        self._output = Output(stream.id)
         self._lock = threading.Lock()
         self._ended = False
         self._heard = False
         self._widget: Any = None
         self._make = _widget_class()
-        self._transport = "server" if producer.remote and not _in_vscode() else "comm"
+        self._transport = "server" if stream.remote and not _in_vscode() else "comm"
         self._output.publish(self._live(), self._hint(), update=False)
         # Without a page to show it, its code is not sent: nbclient saves the state of widgets, also of closed ones.
         if self._make is not None and attended():
-            producer.later(WATCH_DELAY if self._transport == "server" else WIDGET_DELAY, self._go_live)
+            stream.later(WATCH_DELAY if self._transport == "server" else WIDGET_DELAY, self._go_live)
 
     def _live(self) -> dict[str, Any]:
-        title = self._producer.title
+        title = self._stream.title
         return {
-            MIME: {"stream": self._producer.id, "v": 1},
+            MIME: {"stream": self._stream.id, "v": 1},
             "text/plain": f"{title}: running" if title else "running",
         }
 
@@ -165,14 +166,14 @@ class NotebookView:
     def _go_live(self) -> None:
         try:
             with self._lock:
-                if self._ended or (self._transport == "server" and self._producer.watched):
+                if self._ended or (self._transport == "server" and self._stream.watched):
                     return
-                self._widget = self._make(stream=self._producer.id, transport=self._transport)
+                self._widget = self._make(stream=self._stream.id, transport=self._transport)
                 self._widget.on_msg(self._asked)
                 data, metadata = self._widget._repr_mimebundle_()
                 self._output.publish({**data, **self._live()}, {**metadata, **self._hint()}, update=True)
             if self._transport == "comm":
-                self._producer.listen(self._feed, self._reset)
+                self._stream.listen(self._feed, self._reset)
                 self._reset_again(FIRST_RESET)
         except Exception as error:
             _complain(error)
@@ -182,10 +183,11 @@ class NotebookView:
         op = content.get("op") if isinstance(content, dict) else None
         if op == "ready":
             self._heard = True
-            self._producer.listen(self._feed, self._reset)
+            self._stream.listen(self._feed, self._reset)
+        elif op == "extra":
+            send_extra(widget, content.get("name"))
         elif op == "cancel":
-            for action in list(self._producer.on_cancel):
-                action()
+            self._stream.cancel()
 
     def _reset(self, snapshot: Snapshot) -> None:
         self._send(_reset_message(snapshot))
@@ -195,20 +197,17 @@ class NotebookView:
             if self._heard or self._ended:
                 return
             try:
-                self._reset(self._producer.snapshot)
+                self._reset(self._stream.snapshot)
                 self._reset_again(min(2 * after, LAST_RESET))
             except Exception as error:
                 _complain(error)
 
-        self._producer.later(after, reset)
+        self._stream.later(after, reset)
 
-    def _feed(self, first: int, events: list[Event]) -> float:
-        raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
-        if len(raw) > FEED_BYTES:
-            state = _reset_message(self._producer.snapshot)
-            raw = min(raw, state, key=len)
+    def _feed(self, first: int, events: list[Event | Unknown]) -> float:
+        raw = _events_message(first, events, self._stream)
         self._send(raw)
-        return max(FEED_INTERVAL, len(raw) / FEED_BYTES_PER_SECOND)
+        return pause_after(raw)
 
     def _send(self, raw: bytes) -> None:
         widget = self._widget
@@ -225,23 +224,39 @@ class NotebookView:
             widget.close()
 
 
+def _events_message(first: int, events: list[Event | Unknown], stream: LiveStream) -> bytes:
+    raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
+    return min(raw, _reset_message(stream.snapshot), key=len) if len(raw) > FEED_BYTES else raw
+
+
+def pause_after(message: bytes) -> float:
+    """Seconds until a page is sent the next one."""
+    return max(FEED_INTERVAL, len(message) / FEED_BYTES_PER_SECOND)
+
+
+def send_extra(widget: Any, name: object) -> None:
+    """Give a page the highlighter or the formulas, which it loads from the server where there is one."""
+    path = STATIC / f"{name}.js"
+    if name in EXTRAS and path.is_file():
+        widget.send({"op": "extra", "name": name, "code": path.read_text(encoding="utf-8")})
+
+
 def _reset_message(snapshot: Snapshot) -> bytes:
     state = bounded(snapshot)
     reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
     return msgspec.json.encode({"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]})
 
 
-def display_object(producer: Producer) -> None:
-    """Show a stream again, but not in the cell that has it already: there it is the last line's value."""
-    if not _in_notebook():
-        print(to_text(bounded(producer.snapshot)))
+def display_object(stream: LiveStream) -> None:
+    """Show a stream again, but not where it is shown already: there it is the last line's value."""
+    if stream.shown_at is not None and stream.shown_at == place():
         return
-    here = parent_message().get("header", {}).get("msg_id")
-    if producer.origin is not None and here is not None and producer.origin.execution == here:
+    if not _in_notebook():
+        print(to_text(bounded(stream.snapshot)))
         return
     running = shell()
     assert running is not None
-    running.display_pub.publish(data=mimebundle(producer.snapshot), metadata={})
+    running.display_pub.publish(data=mimebundle(stream.snapshot), metadata={})
 
 
 def _in_vscode() -> bool:
@@ -266,6 +281,7 @@ def _widget_class() -> Any:
         if styles.is_file():
             _css = styles
         stream = traitlets.Unicode().tag(sync=True)
+        chat = traitlets.Unicode().tag(sync=True)
         transport = traitlets.Unicode("server").tag(sync=True)
 
     return StreamWidget

@@ -35,13 +35,15 @@ import msgspec
 
 from ..events import Error, Event
 from . import websocket
-from .channel import TERMINAL, Channel, Listener, Sampler
+from .channel import Channel, Sampler
+from .inbox import Inbox, Inquiry
 from .origin import kernel_id
 from .outbox import Outbox
+from .record import TERMINAL, Listener, Record
 from .websocket import Address, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..state import Snapshot
 
@@ -73,6 +75,7 @@ class Link:
         self._kernel = kernel
         self._producer = secrets.token_urlsafe(16)
         self._outbox = Outbox(remote=address is not None, max_unacked=max_unacked, warn=self._warn)
+        self._inbox = Inbox()
         self._data: deque[tuple[Channel | None, Any, int]] = deque()
         self._control: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._idle = False
@@ -116,33 +119,43 @@ class Link:
         if len(self._data) > MAX_QUEUED:
             self._wait_for_room(lambda: len(self._data) > MAX_QUEUED // 2)
 
-    def snapshot(self, channel: Channel, timeout: float = 5.0) -> Snapshot:
+    def ask(self, inquiry: Inquiry) -> None:
+        """Have the server answer this."""
+        self._start()
+        self._call(lambda: self._inbox.add(inquiry))
+
+    def cancel(self, inquiry: Inquiry) -> None:
+        """Have the server stop its answer."""
+        self._call(lambda: self._inbox.cancel(inquiry))
+
+    def snapshot(self, record: Record, timeout: float = 5.0) -> Snapshot:
         """The stream's state after everything that has been put so far."""
         if self._silent or threading.current_thread() is self._thread:
-            return channel.fold()
+            return record.fold()
         box: list[Snapshot] = []
         ready = threading.Event()
 
         def take() -> None:
-            box.append(channel.fold())
+            box.append(record.fold())
             ready.set()
 
         self._call(take)
-        return box[0] if ready.wait(timeout) else channel.snapshot
+        return box[0] if ready.wait(timeout) else record.snapshot
 
-    def listen(self, channel: Channel, listener: Listener, begin: Callable[[Snapshot], None] | None = None) -> None:
+    def listen(self, record: Record, listener: Listener, begin: Callable[[Snapshot], None] | None = None) -> None:
         """Tell `begin` the state now, and the listener every event after; both in the link's thread."""
 
         def register() -> None:
-            channel.listener = listener
-            channel.unheard = []
+            record.listener = listener
+            record.unheard = []
             if begin is not None:
-                begin(channel.fold())
+                begin(record.fold())
 
         self._call(register)
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do this in the link's thread, then."""
+        self._start()
         due = time.monotonic() + seconds
         self._call(lambda: heapq.heappush(self._timers, (due, next(_count), action)))
 
@@ -297,13 +310,16 @@ class Link:
             self._idle = False
 
     def _until_due(self) -> float | None:
-        due = self._timers[0][0] if self._timers else None
-        for channel in self._outbox.channels.values():
-            if channel.unheard:
-                due = channel.hear_at if due is None else min(due, channel.hear_at)
-            for sampler in channel.samplers:
-                due = sampler.due if due is None else min(due, sampler.due)
-        return None if due is None else max(0.0, due - time.monotonic())
+        times = [self._timers[0][0]] if self._timers else []
+        times += [record.hear_at for record in self._records() if record.unheard]
+        times += [sampler.due for channel in self._outbox.channels.values() for sampler in channel.samplers]
+        if self._inbox.give_up_at is not None:
+            times.append(self._inbox.give_up_at)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _records(self) -> Iterator[Record]:
+        yield from self._outbox.channels.values()
+        yield from self._inbox.inquiries.values()
 
     def _drain(self) -> None:
         touched: dict[Channel, None] = {}
@@ -359,18 +375,20 @@ class Link:
                     del channel.samplers[sampler]
                     channel.take(self._sample(sampler))
                 self._outbox.settle(channel)
-            if channel.unheard and (channel.hear_at <= now or channel.ended):
-                events, channel.unheard = channel.unheard, []
-                try:
-                    assert channel.listener is not None
-                    channel.hear_at = now + channel.listener(channel.seq - len(events) + 1, events)
-                except Exception as error:
-                    self._warn(f"view:{channel.id}", f"jupyter_sse: the view of {channel.title!r} failed: {error!r}")
-                    channel.listener = None
+        if self._inbox.give_up_at is not None and self._inbox.give_up_at <= now:
+            self._inbox.give_up(self.problem)
+        for record in list(self._records()):
+            try:
+                record.tell(now)
+            except Exception as error:
+                self._warn(f"view:{record.id}", f"jupyter_sse: the view of {record.title!r} failed: {error!r}")
+                record.listener = None
+        for inquiry in self._inbox.ended():
+            inquiry.on_end()
 
     def _send(self) -> None:
         connection = self._socket
-        for message in self._outbox.batches():
+        for message in itertools.chain(self._inbox.messages(), self._outbox.batches()):
             assert connection is not None
             try:
                 connection.send(message)
@@ -381,11 +399,11 @@ class Link:
     def _rest(self) -> None:
         """See who wants the link, and let those know who wait for everything to be sent."""
         self._outbox.forget()
-        if self._outbox.channels:
+        if self._outbox.channels or self._inbox.inquiries:
             self._wanted.set()
         elif not self._dialled:
             self._wanted.clear()
-        if self._flushers and not self._data and self._outbox.settled:
+        if self._flushers and not self._data and self._outbox.settled and self._inbox.settled:
             for flusher in self._flushers:
                 flusher.set()
             self._flushers = []
@@ -404,7 +422,9 @@ class Link:
     def _heard(self, connection: websocket.Connection, message: str | bytes) -> None:
         if connection is not self._socket:
             return
-        self._outbox.heard(msgspec.json.decode(message))
+        said = msgspec.json.decode(message)
+        self._outbox.heard(said)
+        self._inbox.heard(said)
 
     def _closed(self, connection: websocket.Connection | None, problem: Exception | None = None) -> None:
         if problem is not None:
@@ -417,6 +437,7 @@ class Link:
             return
         self._socket = None
         self._outbox.cut()
+        self._inbox.cut()
 
     def _warn(self, about: str, message: str) -> None:
         """Once a subject."""

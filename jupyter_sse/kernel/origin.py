@@ -10,7 +10,7 @@ from typing import Any
 
 from ..events import Origin
 
-__all__ = ["attended", "kernel_id", "notebook_path", "origin", "parent_message", "shell"]
+__all__ = ["attended", "kernel_id", "notebook_path", "origin", "parent_message", "place", "shell"]
 
 _CONNECTION_FILE = re.compile(r"kernel-(.+)\.json")
 
@@ -32,6 +32,11 @@ def parent_message() -> dict[str, Any]:
         return dict(kernel.get_parent()) if kernel is not None else {}
     except Exception:  # a kernel that is not ipykernel
         return {}
+
+
+def place() -> object:
+    """What is being run: the request in a notebook, the prompt in a terminal; None where neither is."""
+    return parent_message().get("header", {}).get("msg_id") or getattr(shell(), "execution_count", None)
 
 
 def attended() -> bool:
@@ -60,13 +65,16 @@ def notebook_path() -> str | None:
         return Path(name).name
 
 
-def origin() -> Origin | None:
-    """The notebook's path, cell, execution and kernel, as far as they are known."""
+def origin(*, with_cell: bool = True) -> Origin | None:
+    """The notebook's path, cell, execution and kernel, as far as they are known.
+
+    with_cell : not for a stream without an output there, which a page would put back.
+    """
     message = parent_message()
     known = Origin(
         path=notebook_path(),
-        cell=message.get("metadata", {}).get("cellId"),
-        execution=message.get("header", {}).get("msg_id"),
+        cell=message.get("metadata", {}).get("cellId") if with_cell else None,
+        execution=message.get("header", {}).get("msg_id") if with_cell else None,
         kernel=kernel_id(),
     )
     return known if known != Origin() else None

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ..events import Done, Error, Event, Log, Start, encode, type_of
-from .channel import SOURCE, TERMINAL, Channel, instead
+from .channel import SOURCE, Channel, instead
+from .record import TERMINAL
 
 __all__ = ["MAX_EVENT", "Outbox"]
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 import traceback
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
 from .. import events
 from ..events import Delta, Done, Error, Event, Log, Reasoning, Start
-from . import display, link
-from .origin import origin
-from .websocket import RefusedError
+from .live import LiveStream, status_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..state import Snapshot
-    from .channel import Listener, Sampler
+    from .channel import Sampler
     from .progress import Bar
 
 __all__ = ["Cancelled", "Producer", "StreamError", "last_line"]
@@ -47,8 +41,15 @@ class StreamError(Exception):
 
     answer: Any = None
 
+    @property
+    def _render_traceback_(self) -> Callable[[], list[str]]:
+        """One line in a notebook where it was the model that failed, and no code here."""
+        if self.__cause__ is not None:
+            raise AttributeError("_render_traceback_")
+        return lambda: [f"{type(self).__name__}: {self}"]
 
-class Producer:
+
+class Producer(LiveStream):
     """Writes one stream: `emit` while it runs, then once `done` or `fail`."""
 
     def __init__(
@@ -60,20 +61,18 @@ class Producer:
         total: float | None = None,
         unit: str | None = None,
         model: str | None = None,
+        show: bool = True,
     ) -> None:
-        self.id = secrets.token_urlsafe(16)
-        self.title = str(title)[:1000] if title is not None else None
+        super().__init__(title, show=show)
         self.kind = kind
         self.cancellable = cancellable
         self.cancelled = False
-        self.status: Literal["running", "done", "error", "cancelled"] = "running"
-        self.origin = origin()
         self.bars: dict[str, Bar] = {}
-        self._link = link.current()
-        self._channel = self._link.open(self.id, self.title or kind)
-        self._channel.on_cancel.append(self.cancel)
+        self._record = self._channel = self._link.open(self.id, self.title or kind)
+        self.on_cancel.append(self._ask_to_stop)
         self._put = self._link.put
-        self._view = display.show(self)
+        if show:
+            self.show()
         self._echo = self._view.echo if self._view is not None else None
         self.emit(
             Start(
@@ -87,9 +86,6 @@ class Producer:
                 ts=time.time(),
             )
         )
-
-    def __repr__(self) -> str:
-        return f"<Producer {self.id} {self.status}>"
 
     def emit(self, event: Event, size: int = 0) -> None:
         """Append an event that is not text; `size` in characters if it may be large."""
@@ -116,41 +112,13 @@ class Producer:
         if self.status == "running":
             self._put(self._channel, sampler)
 
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do this in the link's thread, then."""
-        self._link.later(seconds, action)
-
-    def listen(self, listener: Listener, begin: Callable[[Snapshot], None] | None = None) -> None:
-        """Have `begin` told of the state now, and the listener of every event after, in the link's thread."""
-        self._link.listen(self._channel, listener, begin)
-
-    def cancel(self) -> None:
-        """Ask the work to stop: the next call of it raises `Cancelled`."""
+    def _ask_to_stop(self) -> None:
+        """The next call of the work raises `Cancelled`."""
         self.cancelled = self.cancellable
-
-    @property
-    def on_cancel(self) -> list[Callable[[], object]]:
-        """Called, in another thread, when a cancel arrives."""
-        return self._channel.on_cancel
-
-    @property
-    def watched(self) -> bool:
-        """A page shows the stream, and gets it from the server."""
-        return self._channel.watched
 
     def check(self) -> None:
         if self.cancelled:
             raise Cancelled(self.title or "")
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The stream's state after everything emitted so far."""
-        return self._link.snapshot(self._channel)
-
-    @property
-    def remote(self) -> bool:
-        """There is a server that gets this stream, as far as is known."""
-        return self._link.address is not None and not isinstance(self._link.problem, RefusedError)
 
     @property
     def silent(self) -> bool:
@@ -168,11 +136,7 @@ class Producer:
     def done(
         self, reason: Literal["stop", "length", "cancelled", "timeout", "closed"] = "stop", result: Any = None
     ) -> None:
-        self._end("cancelled" if reason == "cancelled" else "done", _finished(reason, result))
-
-    def failed(self, error: Error) -> None:
-        """End with an error that is worded already."""
-        self._end("error", msgspec.structs.replace(error, ts=time.time()))
+        self.end(_finished(reason, result))
 
     def fail(self, error: BaseException) -> None:
         """End as this exception says, which is the caller's to raise again."""
@@ -183,17 +147,18 @@ class Producer:
         elif isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
             self.done("closed")
         elif isinstance(error, KeyboardInterrupt):
-            self._end("error", Error(message="Interrupted", code="KeyboardInterrupt", ts=time.time()))
+            self.end(Error(message="Interrupted", code="KeyboardInterrupt", ts=time.time()))
         else:
             lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
             self.text("\n".join(lines[-TRACEBACK_LINES:]), Log, level="error", source="stderr")
-            self._end("error", Error(message=last_line(error), code=type(error).__name__[:200], ts=time.time()))
+            self.end(Error(message=last_line(error), code=type(error).__name__[:200], ts=time.time()))
 
-    def _end(self, status: Literal["done", "error", "cancelled"], event: Event) -> None:
+    def end(self, event: Done | Error) -> None:
+        """End as this event says, unless it has ended."""
         if self.status != "running":
             return
         self.emit(event)
-        self.status = status
+        self.status = status_after(event)
         if self._view is not None and not self.silent:
             view, self._view, self._echo = self._view, None, None
             view.finish(self.snapshot)

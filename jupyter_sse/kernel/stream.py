@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Generator, Iterable
+import time
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
+
+import msgspec
 
 from ..chat.chunks import Chunks, UnknownChunkError, check_source
-from ..events import Delta, Done, Error, Event, Reasoning, Usage
-from .display import display_object
+from ..events import Delta, Done, Error, Event, Reasoning
+from .answer import Answer
 from .producer import Cancelled, Producer, StreamError, last_line
 
-if TYPE_CHECKING:
-    from ..state import Snapshot
-
-__all__ = ["Answer", "stream"]
+__all__ = ["Pump", "stream"]
 
 Source = (
     Iterable[Any]
@@ -27,119 +27,62 @@ Source = (
 )
 
 
-class Answer:
-    """What comes out of a stream: `text`, whole once `status` is no longer "running"; prints as its text."""
+class Pump:
+    """Fills an answer, and the stream that shows it, from a source."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, answer: Answer) -> None:
+        self.answer = answer
         self._producer = producer
         self._chunks = Chunks()
-        self._end: Done | Error | None = None
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self.usage: Usage | None = None
-        self.error: str | None = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.status}, {len(self.text)} characters>"
-
-    def _ipython_display_(self) -> None:
-        display_object(self._producer)
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        if self._task is not None:
-            yield from self._task.__await__()
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    @property
-    def id(self) -> str:
-        """The stream's id, as in the server's URLs."""
-        return self._producer.id
-
-    @property
-    def text(self) -> str:
-        return _joined(self._text)
-
-    @property
-    def reasoning(self) -> str:
-        return _joined(self._reasoning)
-
-    @property
-    def status(self) -> Literal["running", "done", "error", "cancelled"]:
-        return self._producer.status
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._producer.snapshot
-
-    def cancel(self) -> None:
-        """Do what the Cancel button does."""
-        for action in list(self._producer.on_cancel):
-            action()
 
     def _take(self, item: Any) -> bool:
         """Show what this item brings; False if the answer ends with it."""
         self._producer.check()
         if type(item) is str:
-            self._put_text(item)
+            self._put([Delta(text=item)])
         else:
             self._put(self._chunks.read(item))
-        return self._end is None
-
-    def _put_text(self, text: str) -> None:
-        if text:
-            self._text.append(text)
-            self._producer.text(text, Delta)
+        return self._producer.status == "running"
 
     def _put(self, events: Iterable[Event]) -> None:
         for event in events:
-            if isinstance(event, Delta):
-                self._put_text(event.text)
-            elif isinstance(event, Reasoning):
-                self._reasoning.append(event.text)
-                self._producer.text(event.text, Reasoning)
-            elif isinstance(event, (Done, Error)):
-                self._end = event
+            if isinstance(event, (Delta, Reasoning)):
+                if event.text:
+                    self.answer._add([event])
+                    self._producer.text(event.text, type(event))
+            elif isinstance(event, Done):
+                self._producer.done(event.reason, event.result)
+                return
+            elif isinstance(event, Error):
+                self._producer.end(msgspec.structs.replace(event, ts=time.time()))
                 return
             else:
-                if isinstance(event, Usage):
-                    self.usage = event
+                self.answer._add([event])
                 self._producer.emit(event)
 
     def _finish(self) -> None:
-        if self._end is None:
+        if self._producer.status == "running":
             self._put(self._chunks.end())
-        if isinstance(self._end, Error):
-            self._producer.failed(self._end)
-            raise StreamError(self._end.message)
-        assert self._end is not None
-        self._producer.done(self._end.reason, self._end.result)
-        if self._producer.status == "cancelled":
-            raise Cancelled(self._producer.title or "")
+        self.answer._end_as(self._producer.snapshot)
 
     def _fail(self, error: BaseException) -> BaseException:
         """End the stream; what to raise."""
         self._producer.fail(error)
-        if self._producer.status == "cancelled":
-            return error if isinstance(error, Cancelled) else Cancelled(self._producer.title or "")
-        worded = isinstance(self._end, Error)
-        self.error = (
-            "Interrupted" if isinstance(error, KeyboardInterrupt) else str(error) if worded else last_line(error)
-        )
-        if isinstance(error, UnknownChunkError) or not isinstance(error, Exception):
-            return error
-        failure = StreamError(self.error)
-        failure.answer = self
-        failure.__cause__ = None if worded else error
+        failure = self._failure(error)
+        self.answer._end(failure)
         return failure
 
-    def _run(self, source: Any) -> None:
+    def _failure(self, error: BaseException) -> BaseException:
+        if self._producer.status == "cancelled":
+            return error if isinstance(error, Cancelled) else Cancelled(self._producer.title or "")
+        self.answer.error = "Interrupted" if isinstance(error, KeyboardInterrupt) else last_line(error)
+        if isinstance(error, UnknownChunkError) or not isinstance(error, Exception):
+            return error
+        failure = StreamError(self.answer.error)
+        failure.__cause__ = error
+        return failure
+
+    def run(self, source: Any) -> None:
         items = None
         try:
             items = source if hasattr(source, "__iter__") else source.__enter__()
@@ -153,8 +96,9 @@ class Answer:
             _close(source, items, error)
             raise failure  # noqa: B904 (the cause is set where there is one)
         _close(source, items)
+        self.answer._whole()
 
-    async def _run_async(self, source: Any) -> None:
+    async def run_async(self, source: Any) -> None:
         items = None
         try:
             if inspect.isawaitable(source):
@@ -169,32 +113,28 @@ class Answer:
                     await asyncio.sleep(0.005)
             self._finish()
         except BaseException as error:
-            self._failure = self._fail(error)
+            self._fail(error)
             await _close_async(source, items, error)
             if not isinstance(error, (Exception, Cancelled)) and not self._producer.cancelled:
                 raise
         else:
             await _close_async(source, items)
 
-    def _start(self, source: Any) -> None:
+    def start(self, source: Any) -> None:
+        """Run it in the background of the running loop; where none runs, to its end."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._run_async(source))
-            if self._failure is not None:
-                raise self._failure from self._failure.__cause__
+            asyncio.run(self.run_async(source))
+            self.answer._whole()
             return
-        task = self._task = loop.create_task(self._run_async(source))
-        # The flag is seen only when the source yields; this reaches it where it waits.
+        self.answer._task = self.cancellable(loop.create_task(self.run_async(source)))
+
+    def cancellable(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Have a cancel reach the task where it waits: the flag is seen only when the source yields."""
+        loop = task.get_loop()
         self._producer.on_cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
-
-
-def _joined(parts: list[str]) -> str:
-    """The whole text, leaving it joined: asking after every piece stays cheap."""
-    if len(parts) > 1:
-        count = len(parts)
-        parts[:count] = ["".join(parts[:count])]
-    return parts[0] if parts else ""
+        return task
 
 
 def _close(source: Any, items: Any, error: BaseException | None = None) -> None:
@@ -250,9 +190,10 @@ def stream(source: Source, *, title: str | None = None, model: str | None = None
     if isinstance(source, str):
         source = [source]
     check_source(source, "__iter__", "__aiter__", "__await__", "__enter__", "__aenter__")
-    answer = Answer(Producer(title, kind=kind, model=model))
+    producer = Producer(title, kind=kind, model=model)
+    pump = Pump(producer, Answer(producer))
     if _is_async(source):
-        answer._start(source)
+        pump.start(source)
     else:
-        answer._run(source)
-    return answer
+        pump.run(source)
+    return pump.answer

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from ..events import Delta, Event, Log, Progress, Step
+from ..events import Delta, Event, Log, Progress, Step, Unknown
 from ..output import bar_text, headline
 
 if TYPE_CHECKING:
     from ..state import Snapshot
-    from .producer import Producer
+    from .live import LiveStream
 
 __all__ = ["TerminalView"]
 
@@ -24,15 +24,15 @@ REDRAW = 0.1
 class TerminalView:
     """Text and log lines go to stdout in the caller's thread, as `print` does; bars to stderr if that is a terminal."""
 
-    def __init__(self, producer: Producer) -> None:
-        self._producer = producer
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
         self._lock = threading.RLock()
         self._line = ""
         self._column = 0
         self._bars: dict[str, Progress] = {}
         self._live = _is_terminal(sys.stderr)
         if self._live:
-            producer.listen(self._moved)
+            stream.listen(self._moved)
 
     def echo(self, event: Event) -> None:
         """Called with each event in the thread that emits it."""
@@ -74,19 +74,19 @@ class TerminalView:
             self._erase()
             self._put(sys.stdout, text.removesuffix("\n") + "\n")
 
-    def _moved(self, first: int, events: list[Event]) -> float:
+    def _moved(self, first: int, events: list[Event | Unknown]) -> float:
         with self._lock:
             for event in events:
                 if isinstance(event, Progress):
                     self._bars.pop(event.bar, None)
                     self._bars[event.bar] = event
-            if self._bars and self._producer.status == "running" and not self._column:
+            if self._bars and self._stream.status == "running" and not self._column:
                 self._draw()
         return REDRAW
 
     def _draw(self) -> None:
         bars = [f"{'' if bar.bar == 'main' else bar.bar + ' '}{bar_text(bar)}" for bar in self._bars.values()]
-        title = f"{self._producer.title}: " if self._producer.title else ""
+        title = f"{self._stream.title}: " if self._stream.title else ""
         line = (title + "  |  ".join(bars[-3:]))[: shutil.get_terminal_size().columns - 1]
         self._put(sys.stderr, "\r" + line + " " * max(0, len(self._line) - len(line)))
         self._line = line

@@ -24,7 +24,7 @@ from ..log import Log, LogError
 from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
-from . import chat, kernels, monitor, streams, websocket
+from . import chat, kernels, monitor, streams, transcripts, websocket
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
@@ -150,7 +150,7 @@ class SSE(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
-        features = (monitor, streams, chat, websocket, kernels)
+        features = (monitor, streams, chat, transcripts, websocket, kernels)
         self.handlers.extend([(base + route, handler) for feature in features for route, handler in feature.handlers])
         self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
 

@@ -77,6 +77,11 @@ class ExtensionHandler(JupyterHandler):
             raise ApiError(503, "starting", "The server is still starting.", retry_after=1)
         return self.sse.hub
 
+    @property
+    def user(self) -> str:
+        # jupyter_server makes up a new name for every request that has the token and no cookie.
+        return "token" if self.token_authenticated else self.current_user.username
+
 
 class ProducerMixin(ExtensionHandler):
     """Also open to kernels, by the secret in their environment, for the methods that write."""

@@ -103,10 +103,10 @@ class Channel:
         """Another server on the same log may write it: it has the producer's link, or whoever POSTs has asked it."""
         return not self.ended and (not self.written_here or self.owner == HTTP)
 
-    def feed(self, prefix: str) -> Feed:
+    def feed(self, prefix: str, kind: type[Feed] = Feed) -> Feed:
         feed = self.feeds.get(prefix)
         if feed is None:
-            feed = self.feeds[prefix] = Feed(self, prefix)
+            feed = self.feeds[prefix] = kind(self, prefix)
         return feed
 
     def watch(self) -> None:

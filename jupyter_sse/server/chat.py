@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..chat import Message, ProviderError, Question
+from ..chat import Message, ProviderError, Question, title_of
 from ..chat.providers import Providers
 from ..events import Done, Error, Event, Origin, Start, encode
 from ..log import LogError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .kernels import Producers
 
 __all__ = ["Chats", "handlers"]
-
-TITLE = 80
-"""Characters of a question that its stream is called by."""
 
 BODY_BYTES = 1 << 20
 """A security limit: a question with all that was said before."""
@@ -120,7 +117,7 @@ class Chats:
             await asyncio.to_thread(self.providers.find, model)
             self._charge(user)
             channel.owner = self._producers.own
-            shown = (title or " ".join(question.message.split()))[:TITLE]
+            shown = title_of(title or question.message)
             begin = Start(title=shown, kind="answer", model=model, cancellable=True, origin=origin, ts=time.time())
             await self._hub.append(channel, None, [encode(begin)], [begin])
         except BaseException as error:
@@ -165,11 +162,13 @@ class Chats:
         limiter, rate = self._limiter
         if not limiter.hit(rate, user):
             reset, _ = limiter.get_window_stats(rate, user)
+            wait = max(1, math.ceil(reset - time.time()))
             raise ApiError(
                 429,
                 "rate_limited",
-                f"That is more than {rate.amount} questions in {rate.get_expiry():g} s (SSE.chat_rate). Wait a little.",
-                retry_after=max(1, math.ceil(reset - time.time())),
+                f"That is more than {rate.amount} questions in {rate.get_expiry():g} s (SSE.chat_rate). Try again in "
+                f"{wait} s.",
+                retry_after=wait,
             )
 
     def _refusal(self, code: str, message: str, retry_after: float | None) -> ApiError:

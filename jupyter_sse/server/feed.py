@@ -8,16 +8,15 @@ catches up by itself from the recent frames here, or from the log.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import sse
 from ..events import type_of
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .reader import Reader
 
-__all__ = ["READERS_A_TURN", "Blob", "Feed", "Framing", "as_chunk", "as_is", "as_message"]
+__all__ = ["READERS_A_TURN", "Blob", "Feed", "Follower", "Framing", "as_chunk", "as_is", "as_message"]
 
 READERS_A_TURN = 256
 """How many readers a flush serves before it lets the loop do something else."""
@@ -68,8 +67,27 @@ class Blob:
         return framed
 
 
+class Follower(Protocol):
+    """Who follows a feed: a `Reader`, or a kernel that has asked."""
+
+    def send(self, blob: Blob) -> None:
+        """Serve one that is live."""
+
+    def lag(self, feed: Feed) -> int:
+        """Bytes published in this feed since the follower last took some."""
+
+    def drop(self) -> None:
+        """Let go of one that is too slow."""
+
+    def finish(self, feed: Feed) -> None:
+        """The stream is over, and this follower has all of it."""
+
+    def gone(self, feed: Feed) -> None:
+        """The stream has been deleted."""
+
+
 class Feed:
-    """A channel's frames in one framing, and the readers that follow them."""
+    """A channel's frames in one framing, and those who follow them."""
 
     def __init__(self, channel: Channel, prefix: str) -> None:
         self.channel = channel
@@ -78,10 +96,10 @@ class Feed:
         self.frames: list[bytes] = []
         self.sent = channel.last  # up to here every live reader has been served
         self.total = 0  # bytes ever published
-        self.live: set[Reader] = set()
-        self.behind: set[Reader] = set()
+        self.live: set[Follower] = set()
+        self.behind: set[Follower] = set()
         self._size = 0
-        self._waiting: set[Reader] = set()
+        self._waiting: set[Follower] = set()
         self._from = self.sent
         self._blob = Blob(b"")
         self._flushed_at = 0.0
@@ -168,11 +186,11 @@ class Feed:
             return b"", self.sent
         return b"".join([self.frame(seq, raw) for seq, raw in rows]), rows[-1][0]
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: Follower) -> None:
         self.behind.discard(reader)
         self.live.add(reader)
 
-    def leave(self, reader: Reader) -> int:
+    def leave(self, reader: Follower) -> int:
         """The reader is no longer served with the others; returns its cursor."""
         self.live.discard(reader)
         if reader in self._waiting:
@@ -180,7 +198,7 @@ class Feed:
             return self._from
         return self.sent
 
-    def forget(self, reader: Reader) -> None:
+    def forget(self, reader: Follower) -> None:
         self.leave(reader)
         self.behind.discard(reader)
         if not self.live and not self.behind:

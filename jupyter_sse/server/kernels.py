@@ -24,6 +24,7 @@ from ..log import Gap, LogError
 from .auth import RESOURCE, ProducerMixin
 from .channel import HTTP, Channel, Closed, Full
 from .hub import Hub
+from .questions import Ask, Asked, Cancel
 from .streams import is_stream_id
 
 __all__ = ["KernelHandler", "Producers", "handlers"]
@@ -56,7 +57,7 @@ SERVER = "server-"
 LOOK_SECONDS = 0.5
 """How often it is asked whether the kernel of a producer that is away still lives."""
 
-_decoder = msgspec.json.Decoder(Union[_Hello, _Append])
+_decoder = msgspec.json.Decoder(Union[_Hello, _Append, Ask, Cancel])
 
 
 class Producers:
@@ -198,6 +199,7 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
         super().open(*args, **kwargs)
         self.set_nodelay(True)
         self._channels: dict[str, Channel] = {}
+        self._asked: dict[str, Asked] = {}
 
     async def on_message(self, message: str | bytes) -> None:
         try:
@@ -209,13 +211,31 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             self._producer, self._kernel = given.producer, given.kernel
             self.sse.producers.opened(self, given.producer, given.kernel)
             limits = self.hub.limits
-            self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes)
+            self._tell(op="welcome", max_event=limits.event_bytes, max_stream=limits.stream_bytes, chat=True)
         elif self._producer is None:
             self.close(1002, "the first message must be hello")
-        elif not is_stream_id(given.stream) or given.seq < 1:
-            self.close(1007, "not a stream's id, or a seq below 1")
+        elif not is_stream_id(given.stream):
+            self.close(1007, "not a stream's id")
+        elif isinstance(given, Ask):
+            self._ask(given)
+        elif isinstance(given, Cancel):
+            if given.stream in self._asked:
+                self._asked[given.stream].cancel()
+        elif given.seq < 1:
+            self.close(1007, "a seq below 1")
         else:
             await self._append(given)
+
+    def _ask(self, given: Ask) -> None:
+        old = self._asked.get(given.stream)
+        if old is not None:
+            old.stop()
+        self._asked[given.stream] = asked = Asked(self, given, self.user)
+        asked.task.add_done_callback(lambda task: self._answered(given.stream, asked))
+
+    def _answered(self, stream: str, asked: Asked) -> None:
+        if self._asked.get(stream) is asked:
+            del self._asked[stream]
 
     async def _append(self, given: _Append) -> None:
         channel = self._channels.get(given.stream) or await self._adopt(given.stream)
@@ -302,6 +322,8 @@ class KernelHandler(WebSocketMixin, WebSocketHandler, ProducerMixin):
             sent.add_done_callback(lambda future: future.exception())
 
     def on_close(self) -> None:
+        for asked in list(self._asked.values()):
+            asked.stop()
         for channel in self._channels.values():
             if channel.owner == self._producer:
                 channel.on_cancel = channel.on_watched = None

@@ -73,11 +73,6 @@ class _Numbered(msgspec.Struct):
 class ReaderHandler(ExtensionHandler):
     """Hands its connection over to a `Reader`; a user may have so many."""
 
-    @property
-    def user(self) -> str:
-        # jupyter_server makes up a new name for every request that has the token and no cookie.
-        return "token" if self.token_authenticated else self.current_user.username
-
     def check_room(self) -> None:
         most = self.sse.max_connections
         if self.sse.readers[self.user] >= most:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook, only_widgets, write_cells, write_notebook
+from browser import Notebook, only_widgets, quiet_lab, write_cells, write_notebook
 from harness import JupyterServer, wait_for
 from model_server import model_server
 from playwright.sync_api import Locator, Page, expect
@@ -308,18 +308,22 @@ def shown_growing(part: Locator) -> None:
 
 
 @pytest.mark.parametrize("model", ["demo", "openai"])
-def test_the_quickstart_from_top_to_bottom(page: Page, lab: JupyterServer, model: str) -> None:
+def test_the_quickstart_from_top_to_bottom(
+    page: Page, make_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
     cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(QUICKSTART.read_text())["cells"]]
     words = re.findall(r"\S+\s*|\s+", ANSWER * 40)
     paced = [part for word in words for part in (word, 0.005)]
     with model_server(paced) as server:
         if model == "openai":
-            cells.insert(0, ("code", f"import os\nos.environ['OPENAI_BASE_URL'] = {server.base_url!r}"))
+            monkeypatch.setenv("OPENAI_API_KEY", "none")
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        home = tmp_path / "lab"
+        quiet_lab(JupyterServer(home))
+        lab = make_server(app="jupyterlab", home=home)
         path = write_cells(lab, f"quickstart-{model}.ipynb", cells)
         notebook = Notebook(page, lab, path).open()
         code = [index for index, (kind, _) in enumerate(cells) if kind == "code"]
-        if model == "openai":
-            notebook.run(code.pop(0))
         ask, words_cell, define, train, endless, seen = code
         shown_growing(notebook.run(ask).locator("[data-sse-part=answer]"))
         notebook.wait_idle()

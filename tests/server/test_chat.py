@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import wcwidth
 from conftest import MakeServer
 from harness import JupyterServer, signed_in, wait_for
+from model_server import HANG, Refusal, model_server
 from reading import Reading
 
 CONFIG = '''
@@ -475,3 +477,30 @@ def test_another_server_on_the_same_log_leaves_a_running_answer_alone(make_serve
 
 def claimed(server: JupyterServer, stream: str) -> float:
     return float(entry_of(server, stream)["updated"])
+
+
+def test_a_real_client_against_a_real_provider(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    refused = Refusal(429, "Slow down", {"Retry-After": "20"})
+    with model_server(["It is ", gate, "blue."], refused, [HANG]) as model:
+        monkeypatch.setenv("OPENAI_API_KEY", "SECRET-IN-ENV")
+        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+        server = make_server("--SSE.chat_timeout=1")
+        stream = begin(server, "Why?")
+        reading = Reading(server, f"streams/{stream}/events")
+        assert events_of(reading, 3)[1]["model"] == "openai:gpt-5"
+        assert server.request("POST", f"streams/{stream}/cancel").json()["via"] == "producer"
+        assert model.hung_up.wait(20)
+        assert events_of(reading)[-1]["reason"] == "cancelled"
+        slow = ask(server, "Why?")
+        assert (slow.status_code, slow.json()["code"], slow.headers["Retry-After"]) == (
+            429,
+            "provider_rate_limited",
+            "20",
+        )
+        hanging = ask(server, "Why?")
+        assert (hanging.status_code, hanging.json()["code"]) == (504, "provider_timeout")
+        model.close()
+        down = ask(server, "Why?")
+        assert (down.status_code, down.json()["code"]) == (502, "provider_unavailable")
+        assert "SECRET" not in server.output

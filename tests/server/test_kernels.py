@@ -55,7 +55,7 @@ def link(server: JupyterServer, producer: str | None = None, kernel: str | None 
     ) as socket:
         made = Link(socket, producer or secrets.token_hex(8))
         made.say(op="hello", v=1, producer=made.producer, kernel=kernel)
-        assert made.hear() == {"op": "welcome", "max_event": 1 << 20, "max_stream": 64 << 20}
+        assert made.hear() == {"op": "welcome", "max_event": 1 << 20, "max_stream": 64 << 20, "chat": True}
         yield made
 
 

@@ -18,7 +18,7 @@ export interface ServerConfig {
 }
 
 /** Failures after which the kernel itself is asked: this server does not have the stream, or not this extension. */
-const ELSEWHERE = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
+export const ELSEWHERE: ReadonlySet<string> = new Set(["not_found", "http_404", "http_405", "not_an_event_stream"]);
 
 /** Whether this source has failed in such a way. */
 export function isElsewhere(source: StreamSource): boolean {
@@ -108,6 +108,21 @@ export class Multiplex {
     } catch {
       return { via: "failed", message: "The server could not be reached. Try again." };
     }
+  }
+
+  /** Have the server's model answer into a stream. Rejects with a `Problem`. */
+  ask(question: unknown): Promise<unknown> {
+    return this.#told(this.#post("chat", question));
+  }
+
+  /** The models that the server can ask. Rejects with a `Problem`. */
+  models(): Promise<{ models: string[]; default: string | null }> {
+    return this.#told(this.#request("GET", "models"));
+  }
+
+  /** A chat as the data of an output. Rejects with a `Problem`. */
+  chatOutput(chat: unknown): Promise<Record<string, unknown>> {
+    return this.#told(this.#post("chat/output", chat));
   }
 
   /** Have the server forget a stream; false if it could not be done. */
@@ -279,6 +294,25 @@ export class Multiplex {
     const xsrf = typeof document === "undefined" ? null : /(?:^|;\s*)_xsrf=([^;]*)/.exec(document.cookie);
     if (xsrf?.[1]) headers["X-XSRFToken"] = decodeURIComponent(xsrf[1]);
     return headers;
+  }
+
+  /** What the server answered; a `Problem` is thrown if it refused, or cannot be reached. */
+  async #told<T>(asked: Promise<Response>): Promise<T> {
+    const answer = await asked.catch(() => {
+      const problem: Problem = { message: "The server could not be reached.", code: "unreachable", retryable: true };
+      throw problem;
+    });
+    const told = (await answer.json().catch(() => null)) as (T & { message?: string; code?: string }) | null;
+    if (answer.ok && told !== null) return told;
+    const after = Number(answer.headers.get("Retry-After"));
+    const wait = after > 0 ? ` Try again in ${after} s.` : "";
+    const problem: Problem = {
+      message: (told?.message ?? `The server answered ${answer.status}.`) + wait,
+      code: told?.code ?? `http_${answer.status}`,
+      retryable: answer.status === 408 || answer.status === 429 || answer.status >= 500,
+      status: answer.status,
+    };
+    throw problem;
   }
 
   #post(path: string, body: unknown = {}): Promise<Response> {

@@ -1,12 +1,16 @@
-// The anywidget: one model a stream, any number of views. Wiring only.
+// The anywidget: one model a stream or a chat, any number of views. Wiring only.
 
 import { CommStore, type CommModel } from "../core/comm";
+import { Conversation, conversationOf, emptyState } from "../core/conversation";
 import { isElsewhere, multiplexOf, type ServerConfig } from "../core/multiplex";
 import type { StreamSource } from "../core/source";
+import { mountChat } from "../view/chat";
+import { provide } from "../view/extras";
 import { mount } from "../view/mount";
+import { fromFolder, fromKernel } from "./extras";
 
 interface Model extends CommModel {
-  get(name: "stream" | "transport"): string;
+  get(name: "stream" | "chat" | "transport"): string;
 }
 
 /** What JupyterLab and Notebook tell their own scripts about the server. */
@@ -23,19 +27,54 @@ function serverConfig(): ServerConfig | null {
 
 const comms = new WeakMap<Model, CommStore>();
 
-function initialize({ model }: { model: Model }): void {
+/** The server that this widget's streams are at, as far as the page can reach it. */
+function serverOf(model: Model): ServerConfig | null {
+  return model.get("transport") === "server" ? serverConfig() : null;
+}
+
+/** What its views may need more than is in here. */
+function provideExtras(model: Model): () => void {
+  const server = serverOf(model);
+  return provide(...(server ? [fromFolder(`${server.baseUrl}static/jupyter_sse/`)] : []), fromKernel(model));
+}
+
+function chat(model: Model): { conversation: Conversation; release: () => void } {
+  const id = model.get("chat");
+  const make = (): Conversation => {
+    const server = serverOf(model);
+    return new Conversation(id, emptyState(), server && multiplexOf(server));
+  };
+  return conversationOf(id, make);
+}
+
+function initialize({ model, signal }: { model: Model; signal?: AbortSignal }): void {
+  if (model.get("chat")) {
+    const { conversation, release } = chat(model);
+    const detach = conversation.attach(model);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        detach();
+        release();
+      },
+      { once: true },
+    );
+    return;
+  }
   // At once and without waiting: what the kernel sends before the first view is drawn reaches only this.
   comms.set(model, new CommStore(model.get("stream"), model));
 }
 
 function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?: AbortSignal }): () => void {
+  if (model.get("chat")) return renderChat({ model, el, ...(signal && { signal }) });
   const stream = model.get("stream");
-  const server = model.get("transport") === "server" ? serverConfig() : null;
+  const server = serverOf(model);
   const comm = (): CommStore => {
     let store = comms.get(model);
     if (!store) comms.set(model, (store = new CommStore(stream, model)));
     return store;
   };
+  const takeBack = provideExtras(model);
   let unmount = (): void => undefined;
   let stop = (): void => undefined;
   const show = (source: StreamSource): void => {
@@ -57,6 +96,20 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
   const dispose = (): void => {
     stop();
     unmount();
+    takeBack();
+  };
+  signal?.addEventListener("abort", dispose, { once: true });
+  return dispose;
+}
+
+function renderChat({ model, el, signal }: { model: Model; el: HTMLElement; signal?: AbortSignal }): () => void {
+  const { conversation, release } = chat(model);
+  const takeBack = provideExtras(model);
+  const unmount = mountChat(el, conversation);
+  const dispose = (): void => {
+    unmount();
+    release();
+    takeBack();
   };
   signal?.addEventListener("abort", dispose, { once: true });
   return dispose;

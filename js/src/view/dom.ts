@@ -30,6 +30,32 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Have it read out by the view that an element is in. */
+export function say(element: Element, text: string): void {
+  element.dispatchEvent(new CustomEvent("jsse-say", { bubbles: true, detail: text }));
+}
+
+/** True if it is in the clipboard now. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // A server that is reached by http has no clipboard API in its pages.
+    const area = h("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    area.style.opacity = "0";
+    const focused = document.activeElement;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (focused instanceof HTMLElement) focused.focus();
+    return done;
+  }
+}
+
 /** The URL if following or loading it can do no harm, else null. */
 export function safeUrl(url: string, schemes: readonly string[] = ["http:", "https:"]): string | null {
   try {

@@ -4,43 +4,22 @@
 // it, but for a link definition, and that is what `finish` parses the whole for. So a call parses the open tail alone.
 // The parser's tokens become nodes by createElement and createTextNode only: no text of a stream is ever read as HTML.
 
-import MarkdownIt, { type Env, type Token } from "markdown-it";
+import type { Env } from "markdown-it";
+import { begin, type Begun } from "./begun";
+import { CodeView } from "./code";
+import { h } from "./dom";
+import { appendText, patch, settle, type ElementPiece, type Piece } from "./pieces";
+import { BLOCK, parser, toBlocks, type Block } from "./tokens";
 
 type References = NonNullable<Env["references"]>;
 
-interface TextPiece {
-  text: string;
-  node?: Text;
-}
-interface ElementPiece {
-  tag: string;
-  attributes: Record<string, string>;
-  children: Piece[];
-  node?: HTMLElement;
-}
-type Piece = TextPiece | ElementPiece;
-
-/** A top-level block; a link definition is one without pieces. */
-interface Block {
-  line: number;
-  tokens: Token[];
-  pieces: Piece[];
-}
-
-/** One growing text node is laid out anew as a whole; lines in blocks of this many are not. */
-const LINES_PER_CHUNK = 40;
 /** A tail longer than this is parsed again only when it has grown by 1/256: so one endless block costs linear time. */
 const LARGE_TAIL = 8192;
 /** What the last line looks like while it may yet become a list, rule, heading, fence or table: not shown so far. */
-const MARKERS_ONLY = /(?<=^|[\r\n])[ \t]*[-+*_=#`~|>]+[ \t]*$/;
+const MARKERS_ONLY = /(?<=^|[\r\n])[ \t]*(?:[-+*_=#`~|>]+|\$\$?|\\)[ \t]*$/;
 
-export const parser = new MarkdownIt({ html: false, linkify: true, typographer: false });
-// Bare addresses need their scheme: "main.py" and "README.md" are no hosts.
-parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
-// What is safe is decided where the nodes are made, for links and images apart.
-parser.validateLink = () => true;
-// They are needed to know which definitions have been frozen.
-parser.core.ruler.disable("strip_references");
+/** So many blocks are laid out as one, after the first that many: of a long answer's others none is looked at. */
+const GROUP = 64;
 
 /** Markdown in an element that it has for itself. `set` is given ever longer text; `finish` the whole. */
 export class MarkdownView {
@@ -49,8 +28,11 @@ export class MarkdownView {
   /** Where the open tail begins, in `#text`. */
   #from = 0;
   #parsed = 0;
+  /** What of the open block, before the tail, stands already. */
+  #begun: Begun | null = null;
   #frozen: Piece[] = [];
   #open: Piece[] = [];
+  #groups: HTMLElement[] = [];
   #references: References = Object.create(null) as References;
 
   constructor(root: HTMLElement) {
@@ -78,28 +60,62 @@ export class MarkdownView {
   #reopen(): void {
     this.#from = 0;
     this.#parsed = 0;
+    this.#begun = null;
     this.#references = Object.create(null) as References;
     this.#open = [...this.#frozen, ...this.#open];
     this.#frozen = [];
   }
 
   #parse(whole: boolean): void {
-    const tail = this.#text.slice(this.#from);
+    const head = this.#begun?.head ?? "";
+    const tail = head + this.#text.slice(this.#from);
     const hidden = whole ? 0 : (MARKERS_ONLY.exec(tail.slice(-200))?.[0].length ?? 0);
     // Definitions of the tail may change yet: they go to a layer above those that are frozen.
     const references = Object.create(this.#references) as References;
-    const tokens = parser.parse(tail.slice(0, tail.length - hidden), { references });
+    const tokens = parser.parse(tail.slice(0, tail.length - hidden), { references, open: !whole });
     const blocks = toBlocks(tokens);
-    this.#open = patch(this.#root, this.#open, blocks.flatMap((block) => block.pieces));
+    if (this.#begun && !this.#begun.join(blocks[0])) {
+      // It was the beginning of something else.
+      this.#from = this.#begun.start;
+      this.#begun = null;
+      this.#parse(whole);
+      return;
+    }
+    const before = this.#frozen.length;
+    this.#open = patch((index) => this.#home(before + index), this.#open, blocks.flatMap((block) => block.pieces));
+    const needed = Math.ceil((before + this.#open.length) / GROUP) - 1;
+    for (const group of this.#groups.splice(Math.max(0, needed))) group.remove();
     this.#parsed = this.#text.length;
+    if (whole) {
+      settle(this.#open);
+      return;
+    }
 
-    const last = lastToOpen(blocks, tail, whole);
+    const last = lastToOpen(blocks, tail);
     const start = last && lineStart(tail, blocks[last]?.line ?? 0);
-    if (!start) return;
-    const closed = blocks.slice(0, last);
+    if (start) this.#freeze(blocks.slice(0, last), start - head.length, references);
+    else this.#begin(blocks, tail, references);
+  }
+
+  /** The element that a block is in. */
+  #home(index: number): HTMLElement {
+    const group = Math.floor(index / GROUP) - 1;
+    if (group < 0) return this.#root;
+    let home = this.#groups[group];
+    if (!home) {
+      this.#groups[group] = home = h("div", { class: "jsse-group" });
+      this.#root.append(home);
+    }
+    return home;
+  }
+
+  #freeze(closed: Block[], length: number, references: References): void {
     const count = closed.reduce((sum, block) => sum + block.pieces.length, 0);
-    this.#frozen.push(...this.#open.splice(0, count));
-    this.#from += start;
+    const pieces = this.#open.splice(0, count);
+    settle(pieces);
+    this.#frozen.push(...pieces);
+    this.#from += length;
+    this.#begun = null;
     for (const { tokens } of closed) {
       for (const { type, meta } of tokens) {
         const label = type === "reference_definition" ? String(meta?.["label"]) : "";
@@ -108,13 +124,27 @@ export class MarkdownView {
       }
     }
   }
+
+  /** Has the next call parse no more of one long block than its end. */
+  #begin(blocks: Block[], tail: string, references: References): void {
+    const [block] = blocks;
+    const standing = this.#open[0];
+    if (blocks.length !== 1 || !block || block.line !== 0 || !standing) return;
+    const begun = begin(block, standing, tail, references, this.#begun);
+    if (!begun) return;
+    const start = this.#begun?.start ?? this.#from;
+    this.#from += begun.length - (this.#begun?.head.length ?? 0);
+    this.#begun = { ...begun, start };
+  }
 }
 
 /** The index of the block before which all is settled. */
-function lastToOpen(blocks: Block[], tail: string, whole: boolean): number {
+function lastToOpen(blocks: Block[], tail: string): number {
   for (let index = blocks.length - 1; index > 0; index--) {
-    const { line } = blocks[index] as Block;
-    if (!whole && lineStart(tail, line + 1) < 0) continue;
+    const { line, tokens } = blocks[index] as Block;
+    if (lineStart(tail, line + 1) < 0) continue;
+    // It may turn out to be no formula, but more of the paragraph before.
+    if (tokens[0]?.type === "math_open") continue;
     // What directly follows a definition may be the beginning of its title.
     const before = blocks[index - 1] as Block;
     const definition = before.tokens[0];
@@ -125,14 +155,12 @@ function lastToOpen(blocks: Block[], tail: string, whole: boolean): number {
 }
 
 /** The offset at which a line (from 0) begins; -1 if the line before it has not ended. */
-function lineStart(text: string, line: number): number {
+export function lineStart(text: string, line: number): number {
   if (line === 0) return 0;
   const ends = /\r\n?|\n/g;
   for (let count = 0; ends.exec(text); ) if (++count === line) return ends.lastIndex;
   return -1;
 }
-
-const BLOCK = /^(?:p|h[1-6]|ul|ol|li|blockquote|pre|table|thead|tbody|tr|th|td)$/;
 
 /** Puts text at the end of the open blocks, unparsed. False if that is no place for text. */
 function appendAsItCame(open: Piece[], text: string): boolean {
@@ -140,275 +168,19 @@ function appendAsItCame(open: Piece[], text: string): boolean {
   while (piece && "tag" in piece) {
     const { tag, node, children }: ElementPiece = piece;
     const last = children.at(-1);
-    if (last && (!("tag" in last) || BLOCK.test(last.tag) || tag === "pre" || tag === "code")) {
+    if (last && (!("tag" in last) || BLOCK.test(last.tag))) {
       piece = last;
       continue;
     }
     if (!node || !BLOCK.test(tag)) return false;
-    const added = { text, node: document.createTextNode(text) };
-    node.append(added.node);
-    children.push(added);
+    piece.children = patch(node, children, [...children, { text }]);
     return true;
   }
-  if (!piece?.node) return false;
-  piece.text += text;
-  piece.node.appendData(text);
-  return true;
-}
-
-// ---- tokens -> pieces
-
-function toBlocks(tokens: Token[]): Block[] {
-  const blocks: Block[] = [];
-  for (let start = 0, end = 0; start < tokens.length; start = end) {
-    let depth = 0;
-    do depth += (tokens[end++] as Token).nesting;
-    while (depth > 0 && end < tokens.length);
-    const block = tokens.slice(start, end);
-    blocks.push({ line: block[0]?.map?.[0] ?? 0, tokens: block, pieces: toPieces(block) });
-  }
-  return blocks;
-}
-
-function toPieces(tokens: Token[]): Piece[] {
-  const top = element("", {});
-  const path = [top];
-  for (const token of tokens) {
-    const parent = path.at(-1) as ElementPiece;
-    if (token.type === "inline") addInline(parent, token.children ?? []);
-    else if (token.hidden || token.type === "reference_definition") continue;
-    else if (token.nesting > 0) {
-      const piece = element(token.tag, blockAttributes(token));
-      parent.children.push(piece);
-      path.push(piece);
-    } else if (token.nesting < 0) close(path.pop() as ElementPiece);
-    else if (token.type === "fence" || token.type === "code_block") parent.children.push(codeBlock(token));
-    else parent.children.push(element(token.tag, {}));
-  }
-  return top.children;
-}
-
-function blockAttributes(token: Token): Record<string, string> {
-  const attributes: Record<string, string> = {};
-  if (!/^(?:thead|tbody|tr)$/.test(token.tag)) attributes["dir"] = "auto";
-  const start = token.attrGet("start");
-  if (start !== null) attributes["start"] = String(start);
-  const style = token.attrGet("style"); // a table cell's alignment, and made by the parser
-  if (style !== null) attributes["style"] = String(style);
-  return attributes;
-}
-
-function close(piece: ElementPiece): void {
-  // dir="auto" passes over what has a dir of its own, so a container of blocks would always be left to right, and its
-  // bullets or border on the wrong side.
-  const ofBlocks = piece.children.some((child) => "tag" in child && BLOCK.test(child.tag));
-  if (piece.attributes["dir"] && ofBlocks && rightToLeft(piece)) piece.attributes["dir"] = "rtl";
-  if (piece.tag === "li") markTask(piece);
-}
-
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
-
-/** Whether the first letter is of a script that runs right to left; undefined if there is none. */
-function rightToLeft(piece: Piece): boolean | undefined {
-  if (!("tag" in piece)) {
-    const letter = /\p{L}/u.exec(piece.text);
-    return letter ? RIGHT_TO_LEFT.test(letter[0]) : undefined;
-  }
-  if (piece.tag === "code" || piece.tag === "pre") return undefined;
-  for (const child of piece.children) {
-    const found = rightToLeft(child);
-    if (found !== undefined) return found;
-  }
-  return undefined;
-}
-
-/** GFM's task list item: "[ ]" or "[x]" at its beginning. */
-function markTask(item: ElementPiece): void {
-  const first = item.children[0];
-  const holder = first && "tag" in first && first.tag === "p" ? first : item;
-  const text = holder.children[0];
-  if (!text || "tag" in text) return;
-  const mark = /^\[([ xX])\](?=\s)/.exec(text.text);
-  if (!mark) return;
-  text.text = text.text.slice(mark[0].length);
-  const checked: Record<string, string> = mark[1] === " " ? {} : { checked: "" };
-  holder.children.unshift(element("input", { type: "checkbox", disabled: "", ...checked }));
-  item.attributes["class"] = "task-list-item";
-}
-
-function codeBlock(token: Token): ElementPiece {
-  const language = /^\S+/.exec(parser.utils.unescapeAll(token.info).trim())?.[0];
-  const code = element("code", { dir: "ltr", ...(language ? { class: `language-${language}` } : {}) });
-  const { content } = token;
-  let lines = 0;
-  let start = 0;
-  for (let end = 0; end < content.length; ) {
-    const newline = content.indexOf("\n", end);
-    end = newline < 0 ? content.length : newline + 1;
-    if (++lines % LINES_PER_CHUNK === 0 || end === content.length) {
-      code.children.push(element("span", { style: "display:block" }, [{ text: content.slice(start, end) }]));
-      start = end;
-    }
-  }
-  const attributes = { type: "button", "data-sse-action": "copy", "aria-label": "Copy code" };
-  return element("pre", { dir: "ltr" }, [element("button", attributes, [{ text: "Copy" }]), code]);
-}
-
-function addInline(holder: ElementPiece, tokens: Token[]): void {
-  const path = [holder];
-  for (const token of tokens) {
-    const parent = path.at(-1) as ElementPiece;
-    if (token.type === "softbreak") addText(parent, "\n");
-    else if (token.type === "code_inline") parent.children.push(element("code", { dir: "ltr" }, [{ text: token.content }]));
-    else if (token.type === "image") parent.children.push(image(token));
-    else if (token.nesting > 0) {
-      const piece = token.type === "link_open" ? link(token) : element(token.tag, {});
-      parent.children.push(piece);
-      path.push(piece);
-    } else if (token.nesting < 0) path.pop();
-    else if (token.tag) parent.children.push(element(token.tag, {}));
-    else addText(parent, token.content);
-  }
-}
-
-function addText(parent: ElementPiece, text: string): void {
-  const last = parent.children.at(-1);
-  if (last && !("tag" in last)) last.text += text;
-  else if (text) parent.children.push({ text });
-}
-
-function element(tag: string, attributes: Record<string, string>, children: Piece[] = []): ElementPiece {
-  return { tag, attributes, children };
-}
-
-// ---- what may be followed or loaded
-
-/** The address if its scheme is one of these, without the characters that a browser would pass over; else null. */
-function allowed(url: unknown, schemes: RegExp): string | null {
-  const address = String(url ?? "").replace(/[\p{Cc}\p{Cf}\p{Z}]/gu, "");
-  return schemes.test(address) ? address : null;
-}
-
-function link(token: Token): ElementPiece {
-  const written = token.attrGet("href");
-  const href = allowed(written, /^(?:https?:\/\/|mailto:|tel:)/i);
-  if (!href) return element("span", { title: String(written ?? "") });
-  const title = token.attrGet("title");
-  return element("a", { href, target: "_blank", rel: "noopener noreferrer", ...(title ? { title: String(title) } : {}) });
-}
-
-/** An image loads when it is asked for: an address alone could tell its host what the answer says. */
-function image(token: Token): ElementPiece {
-  const alt = plainText(token.children ?? []);
-  const url = allowed(token.attrGet("src"), /^(?:https?:\/\/|data:image\/(?:png|jpeg|gif|webp)[;,])/i);
-  if (!url) return element("span", { title: "This image's address cannot be loaded" }, alt ? [{ text: alt }] : []);
-  const host = /^data:/i.test(url) ? "embedded" : (/^https?:\/\/(?:[^/?#]*@)?([^/?#]*)/i.exec(url)?.[1] ?? "");
-  const label = alt ? `${alt} (${host})` : host;
-  const attributes = { type: "button", "data-sse-image": url, "data-sse-alt": alt, "aria-label": `Load image: ${label}` };
-  return element("button", attributes, [{ text: label }]);
-}
-
-function plainText(tokens: Token[]): string {
-  return tokens
-    .map((token) => (token.children ? plainText(token.children) : token.type === "softbreak" ? "\n" : token.content))
-    .join("");
-}
-
-// ---- pieces -> nodes
-
-/** Makes a parent's children say what `next` says, and keeps the nodes that do so already. Returns what now stands. */
-function patch(parent: HTMLElement, stands: Piece[], next: Piece[]): Piece[] {
-  const result = next.map((piece, index) => {
-    const old = stands[index];
-    if (old && keep(old, piece)) return old;
-    const node = create(piece);
-    if (old?.node) old.node.replaceWith(node);
-    else parent.append(node);
-    return piece;
-  });
-  for (const { node } of stands.slice(next.length)) node?.remove();
-  return result;
-}
-
-/** Turns a piece that stands into another; false if it takes another node. */
-function keep(old: Piece, next: Piece): boolean {
-  if (!("tag" in old) || !("tag" in next)) {
-    if ("tag" in old || "tag" in next || !old.node) return false;
-    editText(old.node, old.text, next.text);
-    old.text = next.text;
+  if (piece && "make" in piece) {
+    if (!piece.live || piece.make !== CodeView) return false;
+    piece.content = { ...piece.content, text: piece.content.text + text };
+    piece.live.show(piece.content);
     return true;
   }
-  if (old.tag !== next.tag || !old.node) return false;
-  // A button answers for what it was made for; an image may stand in its place by now.
-  if (old.tag === "button") {
-    return ["aria-label", "data-sse-image"].every((name) => old.attributes[name] === next.attributes[name]);
-  }
-  for (const name in next.attributes) {
-    const value = next.attributes[name] as string;
-    if (old.attributes[name] !== value) setAttribute(old.node, name, value);
-  }
-  for (const name in old.attributes) if (!(name in next.attributes)) old.node.removeAttribute(name);
-  old.attributes = next.attributes;
-  old.children = patch(old.node, old.children, next.children);
-  return true;
-}
-
-/** Only what differs at the end is replaced, so that a selection in what stays survives. */
-function editText(node: Text, old: string, next: string): void {
-  if (old === next) return;
-  if (next.startsWith(old)) return node.appendData(next.slice(old.length));
-  let common = 0;
-  while (common < next.length && old.charCodeAt(common) === next.charCodeAt(common)) common++;
-  node.replaceData(common, old.length - common, next.slice(common));
-}
-
-function create(piece: Piece): HTMLElement | Text {
-  if (!("tag" in piece)) return (piece.node = document.createTextNode(piece.text));
-  const node = (piece.node = document.createElement(piece.tag));
-  for (const [name, value] of Object.entries(piece.attributes)) setAttribute(node, name, value);
-  node.append(...piece.children.map(create));
-  if (piece.attributes["data-sse-image"]) node.addEventListener("click", (event) => loadImage(event, piece));
-  if (piece.attributes["data-sse-action"] === "copy") node.addEventListener("click", () => void copyCode(node));
-  return node;
-}
-
-function setAttribute(node: HTMLElement, name: string, value: string): void {
-  // A page's content security policy may forbid style attributes, but not this.
-  if (name === "style") node.style.cssText = value;
-  else node.setAttribute(name, value);
-}
-
-function loadImage(event: Event, piece: ElementPiece): void {
-  event.preventDefault(); // the image may be a link's label
-  const img = document.createElement("img");
-  img.alt = piece.attributes["data-sse-alt"] ?? "";
-  img.referrerPolicy = "no-referrer";
-  img.src = piece.attributes["data-sse-image"] ?? "";
-  piece.node?.replaceWith(img);
-  piece.node = img;
-}
-
-async function copyCode(button: HTMLElement): Promise<void> {
-  // Without the line's end after the last line: pasted into a terminal it would run at once.
-  const code = (button.nextElementSibling?.textContent ?? "").replace(/\n$/, "");
-  button.textContent = (await copy(code)) ? "Copied" : "Cannot copy";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
-}
-
-async function copy(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // A server that is reached by http has no clipboard API in its pages.
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.style.position = "fixed";
-    area.style.opacity = "0";
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
+  return piece !== undefined && appendText(piece, text);
 }

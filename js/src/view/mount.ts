@@ -14,6 +14,8 @@ import styles from "./style.css";
 
 export interface MountOptions {
   source: StreamSource;
+  /** Its content alone, in a page that has the styles, names it, says how it stands and how it ended. */
+  bare?: boolean;
 }
 
 interface Part {
@@ -35,7 +37,7 @@ const PARTS: [needed: (snapshot: Snapshot) => boolean, make: () => Part][] = [
 ];
 
 /** Show a stream in an element; returns how to take it away. */
-export function mount(el: HTMLElement, { source }: MountOptions): () => void {
+export function mount(el: HTMLElement, { source, bare = false }: MountOptions): () => void {
   const root = h("div", { class: "jsse", "data-sse-stream": source.stream });
   const header = new Header(source);
   const outcome = new Outcome(() => source.retry());
@@ -43,8 +45,10 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
   const said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "jsse-body" });
   const parts: (Part | null)[] = PARTS.map(() => null);
-  root.append(styleSheet(styles), header.element, notice, body, outcome.element, said);
+  root.append(...(bare ? [notice, body] : [styleSheet(styles), header.element, notice, body, outcome.element, said]));
   el.append(root);
+
+  root.addEventListener("jsse-say", ({ detail }: CustomEventInit<string>) => setText(said, detail ?? ""));
 
   let announced = "";
   let announcedAt = 0;
@@ -80,7 +84,7 @@ export function mount(el: HTMLElement, { source }: MountOptions): () => void {
       part?.update(snapshot);
     });
     outcome.update(snapshot, state === "failed" ? problem : null);
-    announce(snapshot, status);
+    if (!bare) announce(snapshot, status);
   };
 
   // At most once a frame. A hidden tab has no frames, and needs none: it draws what has come when it is shown.

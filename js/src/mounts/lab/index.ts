@@ -6,6 +6,7 @@ import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { IRunningSessionManagers } from "@jupyterlab/running";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import type { Entry } from "../../core/listing";
+import { provide } from "../../view/extras";
 import { duration } from "../../view/format";
 import { keep, multiplexFor, show } from "./notebooks";
 import { Notifications } from "./notifications";
@@ -21,6 +22,10 @@ const outputs: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry],
   activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry) => {
+    // Each becomes a file of the extension's.
+    provide((name) =>
+      (name === "math" ? import("../../extras/math") : import("../../extras/highlight")).then((module) => module.default),
+    );
     rendermime.addFactory(
       { safe: true, mimeTypes: [MIME], createRenderer: () => new StreamRenderer(app) },
       RANK,

@@ -1,6 +1,7 @@
 // A notebook of JupyterLab's, and the way to one of its cells.
 
 import type { JupyterFrontEnd } from "@jupyterlab/application";
+import type { ISessionContext } from "@jupyterlab/apputils";
 import { URLExt } from "@jupyterlab/coreutils";
 import type { DocumentRegistry } from "@jupyterlab/docregistry";
 import { ServerConnection } from "@jupyterlab/services";
@@ -14,10 +15,19 @@ export function multiplexFor(app: JupyterFrontEnd): Multiplex {
   return multiplexOf({ baseUrl, token, outputs: true });
 }
 
+/** Another page has this kernel, and saves the notebook itself. */
+export async function isOpenElsewhere(app: JupyterFrontEnd, session: ISessionContext): Promise<boolean> {
+  const { kernels } = app.serviceManager;
+  await session.ready;
+  await kernels.refreshRunning();
+  const kernel = await kernels.findById(session.session?.kernel?.id ?? "");
+  return (kernel?.connections ?? 0) > 1;
+}
+
 /** Put back what the notebook, just read from disk, has lost. */
 export async function keep(app: JupyterFrontEnd, context: DocumentRegistry.Context): Promise<void> {
   if (context.isDisposed || context.model.collaborative) return; // shared documents live on without the page
-  const { serverSettings: settings, kernels, sessions } = app.serviceManager;
+  const { serverSettings: settings, sessions } = app.serviceManager;
   const request = (path: string, init: RequestInit = {}): Promise<Response> =>
     ServerConnection.makeRequest(URLExt.join(settings.baseUrl, "jupyter-sse", path), init, settings);
   const list = async (query: Record<string, string>): Promise<Entry[]> => {
@@ -31,12 +41,7 @@ export async function keep(app: JupyterFrontEnd, context: DocumentRegistry.Conte
     },
     dismiss: (stream) => void request(`streams/${stream}/output`, { method: "DELETE", keepalive: true }).catch(() => undefined),
     source: (stream) => multiplexFor(app).source(stream),
-    isOpenElsewhere: async () => {
-      await context.sessionContext.ready;
-      await kernels.refreshRunning();
-      const kernel = await kernels.findById(context.sessionContext.session?.kernel?.id ?? "");
-      return (kernel?.connections ?? 0) > 1;
-    },
+    isOpenElsewhere: () => isOpenElsewhere(app, context.sessionContext),
   };
   const restorer = new Restorer(context.model as unknown as Notebook, server);
   context.disposed.connect(() => restorer.dispose());

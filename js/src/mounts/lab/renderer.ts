@@ -3,8 +3,11 @@
 import type { JupyterFrontEnd } from "@jupyterlab/application";
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
+import type { Message } from "@lumino/messaging";
 import { Widget } from "@lumino/widgets";
+import { chatOf } from "../../core/conversation";
 import { isElsewhere } from "../../core/multiplex";
+import { ChatOutput } from "./chat";
 import { multiplexFor } from "./notebooks";
 import { MIME, StreamOutput } from "./output";
 
@@ -13,6 +16,7 @@ const WIDGET = "application/vnd.jupyter.widget-view+json";
 export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
   #app: JupyterFrontEnd;
   #output: StreamOutput;
+  #chat: ChatOutput | null = null;
   #widget: IRenderMime.IRenderer | null = null;
   #text = document.createElement("pre");
   #stop: () => void = () => undefined;
@@ -24,7 +28,21 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    const chat = chatOf(model.data[MIME]);
+    if (chat && this.#chat?.chat === chat.chat) {
+      this.#chat.update(model, chat);
+      return;
+    }
+    this.#chat?.dispose();
+    this.#chat = null;
     this.#stop();
+    if (chat) {
+      this.#output.dispose();
+      this.#clear();
+      this.#chat = new ChatOutput(this.#app, this.node, model, chat);
+      if (this.isAttached) this.#chat.attached();
+      return;
+    }
     if ((model.metadata[MIME] as { transport?: string } | undefined)?.transport === "comm") {
       if (!(await this.#showWidget(model))) this.#showText(model);
       return;
@@ -40,8 +58,15 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
     });
   }
 
+  protected override onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this.#chat?.attached();
+  }
+
   override dispose(): void {
     this.#stop();
+    this.#chat?.dispose();
+    this.#chat = null;
     this.#output.dispose();
     this.#clear();
     super.dispose();

@@ -1,0 +1,132 @@
+"""Magics, after ``%load_ext jupyter_sse``."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from IPython.core.error import UsageError
+from IPython.core.magic import no_var_expand
+
+from .ask import begin, messages
+from .fill import FillError, fill
+
+if TYPE_CHECKING:
+    from .answer import Answer
+
+__all__ = ["load"]
+
+ABOUT = """\
+Ask a model what is written in this cell, and show its answer while it comes.
+
+    %%ask openai:gpt-5 --out answer
+    What is remarkable in these figures? {figures}
+
+An expression in braces is filled in: {name}, {rows[0]}, {x:.2f}. {{ and }} are
+braces. What is no expression is left as it is, and so are the braces of formulas
+and f-strings."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. `%%ask --help` tells more.")
+
+
+def _name(given: str) -> str:
+    if not given.isidentifier() or keyword.iskeyword(given):
+        raise argparse.ArgumentTypeError(f"{given!r} cannot be the name of a variable")
+    return given
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        "%%ask",
+        usage="%(prog)s [model] [--out NAME] [--system TEXT] [--chat NAME] [--raw] [--help]",
+        description=ABOUT,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", help="who answers, such as openai:gpt-5; else the default")
+    parser.add_argument("--out", metavar="NAME", type=_name, help="the variable that gets the Answer, as `_` does")
+    parser.add_argument("--system", metavar="TEXT", help="instructions to the model, in quotes")
+    parser.add_argument(
+        "--chat", metavar="NAME", type=_name, help="go on with the conversation of this name, or begin it"
+    )
+    parser.add_argument("--raw", action="store_true", help="take the cell as it is, and fill in nothing")
+    parser.add_argument("--help", action="store_true", help="show this")
+    return parser
+
+
+def load(shell: Any) -> None:
+    parser = _parser()
+
+    def ask(line: str, cell: str) -> Answer | None:
+        try:
+            given = parser.parse_args(shlex.split(line))
+        except ValueError as error:  # a quote that is not closed
+            parser.error(str(error))
+        if given.help:
+            print(parser.format_help())
+            return None
+        return _ask(given, cell, shell.user_ns)
+
+    ask.__doc__ = parser.format_help()
+    shell.register_magic_function(no_var_expand(ask), "cell", "ask")
+    if _with_a_body not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(_with_a_body)
+
+
+def _with_a_body(lines: list[str]) -> list[str]:
+    """IPython refuses a cell magic that stands alone, also ``%%ask --help``."""
+    alone = len(lines) == 1 and lines[0].split()[:1] == ["%%ask"]
+    return [*lines, "\n"] if alone else lines
+
+
+def _ask(given: argparse.Namespace, cell: str, namespace: dict[str, Any]) -> Answer:
+    def filled(text: str | None) -> str | None:
+        return text if text is None or given.raw else _filled(text, namespace)
+
+    question = filled(cell.strip("\n")) or ""
+    if not question.strip():
+        raise UsageError("there is no question: write it below %%ask. `%%ask --help` tells more.")
+    said = [] if given.chat is None else conversation(namespace, given.chat)
+    try:
+        answer = begin(question, filled(given.model), system=filled(given.system), history=said)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    if given.out is not None:
+        namespace[given.out] = answer  # now, so that it has what came if this fails
+    try:
+        return answer._wait()
+    finally:
+        if answer.status != "running":
+            said += messages([answer])
+
+
+def _filled(text: str, namespace: dict[str, Any]) -> str:
+    try:
+        filled = fill(text, namespace)
+    except FillError as error:
+        raise UsageError(str(error)) from None
+    if filled.left:
+        names = ", ".join(dict.fromkeys(filled.left))
+        print(
+            f"%%ask: left as it is, being part of a formula or an f-string: {names}. Three braces would fill it in.",
+            file=sys.stderr,
+        )
+    return filled.text
+
+
+def conversation(namespace: dict[str, Any], name: str) -> list[dict[str, str]]:
+    """What was said in the conversation that this variable holds; a new one if there is no such variable."""
+    said = namespace.setdefault(name, [])
+    try:
+        if isinstance(said, list):
+            messages(said)
+            return said
+    except TypeError:
+        pass
+    raise UsageError(f"the variable {name!r} holds no conversation, but {type(said).__name__}: choose another name")
