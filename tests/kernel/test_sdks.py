@@ -360,6 +360,16 @@ def test_the_text_stream_of_anthropic(model: ModelServer) -> None:
         assert message.get_final_text() == "Hello world"
 
 
+def test_results_in_the_client_s_own_objects_are_stored_as_json() -> None:
+    found = {"type": "web_search_result", "url": "https://example.org", "title": "Sky", "encrypted_content": "x"}
+    block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [found]}
+    event = anthropic.types.RawContentBlockStartEvent.model_validate(
+        {"type": "content_block_start", "index": 0, "content_block": block}
+    )
+    [tool] = stream([event]).snapshot.tools
+    assert (tool.id, tool.name, tool.phase, tool.result) == ("s", "web_search", "result", [found])
+
+
 AGENTS: dict[str, Callable[[ModelServer], Any]] = {
     "chat": lambda model: OpenAIChatModel("m", provider=OpenAIProvider(base_url=model.base_url, api_key="none")),
     "responses": lambda model: OpenAIResponsesModel(
