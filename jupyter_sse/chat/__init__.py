@@ -17,7 +17,10 @@ from typing import Any, Literal, Protocol, Union
 
 from msgspec import Struct
 
-__all__ = ["Message", "Provider", "ProviderError", "Question"]
+__all__ = ["Message", "Provider", "ProviderError", "Question", "title_of"]
+
+TITLE = 80
+"""Characters of a question that its answer is called by."""
 
 
 class Message(Struct, frozen=True):
@@ -39,6 +42,12 @@ class Question(Struct, frozen=True):
     history: tuple[Message, ...] = ()
     model: Union[str, None] = None
     system: Union[str, None] = None
+
+
+def title_of(message: str) -> str:
+    """What the answer to this question is called: its beginning, in one line."""
+    line = " ".join(message.split())
+    return line if len(line) <= TITLE else f"{line[: TITLE - 1].rstrip()}…"
 
 
 class Provider(Protocol):

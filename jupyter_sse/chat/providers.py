@@ -161,6 +161,7 @@ class Providers:
         """
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED)
         pump = asyncio.ensure_future(self._pump(question, queue))
+        coming: asyncio.Task[Event] | None = None
         chunker = self._chunker()
         silent_at = time.monotonic() + self._timeout
         try:
@@ -169,12 +170,15 @@ class Providers:
                 if chunker.due is not None and chunker.due <= now:
                     for ready in chunker.flush(now):
                         yield ready
-                try:
-                    wait = min(silent_at, chunker.due or silent_at) - now
-                    event = await asyncio.wait_for(queue.get(), max(0.0, wait))
-                except asyncio.TimeoutError:
-                    if time.monotonic() < silent_at:
-                        continue
+                if coming is None:
+                    coming = asyncio.ensure_future(queue.get())
+                # `asyncio.wait_for` would forget a cancel that comes together with an event, before Python 3.12.
+                await asyncio.wait({coming}, timeout=max(0.0, min(silent_at, chunker.due or silent_at) - now))
+                if coming.done():
+                    event, coming = coming.result(), None
+                elif time.monotonic() < silent_at:
+                    continue
+                else:
                     event = Error(
                         message=f"The model has sent nothing for {self._timeout:g} s (SSE.chat_timeout).",
                         code="provider_timeout",
@@ -187,6 +191,8 @@ class Providers:
                 if isinstance(event, (Done, Error)):
                     return
         finally:
+            if coming is not None:
+                coming.cancel()
             pump.cancel()
             with suppress(asyncio.CancelledError):
                 await pump

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..chat import Question
+from ..chat import Question, title_of
 from . import link
 from .answer import Answer
 from .follower import Follower
@@ -21,8 +21,6 @@ from .websocket import RefusedError
 
 __all__ = ["ask", "begin"]
 
-TITLE = 80
-"""Characters of a question that its answer is called by."""
 QUESTION_BYTES = 1 << 20
 """What a server takes, with all that was said before."""
 
@@ -85,7 +83,7 @@ def begin(
     if size > QUESTION_BYTES:
         raise ValueError(f"the question and its history have {size} bytes, at most {QUESTION_BYTES} can be asked")
     if title is None:
-        title = " ".join(question.split())[:TITLE]
+        title = title_of(question)
     to = link.current()
     if to.address is None or isinstance(to.problem, RefusedError):
         return _answer_here(checked, said["history"], title, display)

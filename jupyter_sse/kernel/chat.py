@@ -9,12 +9,14 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..chat import title_of
 from ..transcript import Change, ChatError, ChatMessage, ChatState, changed
-from .ask import TITLE, _in_coroutine, begin
+from .ask import _in_coroutine, begin
 from .display import _in_notebook
 from .panel import Panel
 
@@ -133,19 +135,25 @@ class Chat:
         Cancelled
             If somebody presses Stop.
         """
-        asked = [message for message in self.messages if message["content"]]
-        answer = self._begin(question, asked)
+        answer = self.begin(question)
+        return answer if _in_coroutine(sys._getframe(1)) else self.wait(answer)
+
+    def begin(self, question: str, *, display: bool = False) -> Answer:
+        """`ask`, without waiting for anything; with `display` the answer is shown in the cell, too."""
+        answer = self._begin(question, _said(self.messages), display=display)
         said = ChatMessage(id=secrets.token_hex(9), role="user", content=question)
         self._change(Change(put=[said]))
-        message = _answer(self._state.model)
-        self._follow(message, answer)
-        if _in_coroutine(sys._getframe(1)):
-            return answer
+        self._follow(_answer(self._state.model), answer)
+        return answer
+
+    def wait(self, answer: Answer) -> Answer:
+        """Wait for an answer of this conversation."""
         try:
             return answer._wait()
         finally:
             if answer.status != "running":  # in this thread: nbclient hears nothing that comes after the cell
-                self._over(message.id, answer)
+                for id in [id for id, one in list(self._answers.items()) if one is answer]:
+                    self._over(id, answer)
 
     # What the panel asks for
 
@@ -185,10 +193,10 @@ class Chat:
 
     # The rest
 
-    def _begin(self, question: str, history: list[dict[str, Any]]) -> Answer:
+    def _begin(self, question: str, history: list[dict[str, Any]], *, display: bool = False) -> Answer:
         state = self._state
-        title = f"{state.title}: {' '.join(question.split())}"[:TITLE] if state.title else None
-        return begin(question, state.model, system=state.system, history=history, title=title, display=False)
+        title = title_of(f"{state.title}: {question}") if state.title else None
+        return begin(question, state.model, system=state.system, history=history, title=title, display=display)
 
     def _follow(self, message: ChatMessage, answer: Answer) -> None:
         with self._lock:
@@ -218,6 +226,15 @@ class Chat:
         with self._lock:
             self._state = msgspec.structs.replace(self._state, **fields, rev=self._state.rev + 1)
             self._panel.replaced()
+
+
+def _said(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is asked with: not what came to nothing, which would be asked once more."""
+    return [
+        message
+        for message, after in zip_longest(messages, messages[1:])
+        if message["content"] and (message["role"] != "user" or after is None or after["content"])
+    ]
 
 
 def _answer(model: str | None) -> ChatMessage:

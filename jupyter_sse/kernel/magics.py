@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 
-from .ask import begin, messages
+from .ask import begin
+from .chat import Chat
 from .fill import FillError, fill
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def _parser() -> _Parser:
     parser.add_argument("model", nargs="?", help="who answers, such as openai:gpt-5; else the default")
     parser.add_argument("--out", metavar="NAME", type=_name, help="the variable that gets the Answer, as `_` does")
     parser.add_argument("--system", metavar="TEXT", help="instructions to the model, in quotes")
-    parser.add_argument(
-        "--chat", metavar="NAME", type=_name, help="go on with the conversation of this name, or begin it"
-    )
+    parser.add_argument("--chat", metavar="NAME", type=_name, help="go on with the Chat in this variable, or begin one")
     parser.add_argument("--raw", action="store_true", help="take the cell as it is, and fill in nothing")
     parser.add_argument("--help", action="store_true", help="show this")
     return parser
@@ -92,18 +91,19 @@ def _ask(given: argparse.Namespace, cell: str, namespace: dict[str, Any]) -> Ans
     question = filled(cell.strip("\n")) or ""
     if not question.strip():
         raise UsageError("there is no question: write it below %%ask. `%%ask --help` tells more.")
-    said = [] if given.chat is None else conversation(namespace, given.chat)
+    model, system = filled(given.model), filled(given.system)
+    chat = None if given.chat is None else conversation(namespace, given.chat)
     try:
-        answer = begin(question, filled(given.model), system=filled(given.system), history=said)
+        if chat is None:
+            answer = begin(question, model, system=system)
+        else:
+            chat.model, chat.system = model or chat.model, system or chat.system
+            answer = chat.begin(question, display=True)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
     if given.out is not None:
         namespace[given.out] = answer  # now, so that it has what came if this fails
-    try:
-        return answer._wait()
-    finally:
-        if answer.status != "running":
-            said += messages([answer])
+    return answer._wait() if chat is None else chat.wait(answer)
 
 
 def _filled(text: str, namespace: dict[str, Any]) -> str:
@@ -120,13 +120,9 @@ def _filled(text: str, namespace: dict[str, Any]) -> str:
     return filled.text
 
 
-def conversation(namespace: dict[str, Any], name: str) -> list[dict[str, str]]:
-    """What was said in the conversation that this variable holds; a new one if there is no such variable."""
-    said = namespace.setdefault(name, [])
-    try:
-        if isinstance(said, list):
-            messages(said)
-            return said
-    except TypeError:
-        pass
-    raise UsageError(f"the variable {name!r} holds no conversation, but {type(said).__name__}: choose another name")
+def conversation(namespace: dict[str, Any], name: str) -> Chat:
+    """The conversation that this variable holds; a new one if there is no such variable."""
+    chat = namespace[name] if name in namespace else namespace.setdefault(name, Chat())
+    if isinstance(chat, Chat):
+        return chat
+    raise UsageError(f"the variable {name!r} holds no Chat, but {type(chat).__name__}: choose another name")

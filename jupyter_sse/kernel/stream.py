@@ -160,10 +160,10 @@ async def _close_async(source: Any, items: Any, error: BaseException | None = No
 
 def _is_async(source: Any) -> bool:
     if not hasattr(source, "__iter__"):
-        return not hasattr(source, "__enter__")
-    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
+        return any(hasattr(source, way) for way in ("__aiter__", "__await__", "__aenter__"))
     if not hasattr(source, "__aiter__"):
         return False
+    # LiteLLM's stream is of both kinds, and works as the one that it was made for.
     inner = getattr(source, "completion_stream", None)
     return hasattr(inner, "__aiter__") or inspect.iscoroutinefunction(getattr(source, "make_call", None))
 

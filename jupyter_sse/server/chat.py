@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..chat import Message, ProviderError, Question
+from ..chat import Message, ProviderError, Question, title_of
 from ..chat.providers import Providers
 from ..events import Done, Error, Event, Origin, Start, encode
 from ..log import LogError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .kernels import Producers
 
 __all__ = ["Chats", "handlers"]
-
-TITLE = 80
-"""Characters of a question that its stream is called by."""
 
 BODY_BYTES = 1 << 20
 """A security limit: a question with all that was said before."""
@@ -120,7 +117,7 @@ class Chats:
             await asyncio.to_thread(self.providers.find, model)
             self._charge(user)
             channel.owner = self._producers.own
-            shown = (title or " ".join(question.message.split()))[:TITLE]
+            shown = title_of(title or question.message)
             begin = Start(title=shown, kind="answer", model=model, cancellable=True, origin=origin, ts=time.time())
             await self._hub.append(channel, None, [encode(begin)], [begin])
         except BaseException as error:

@@ -89,7 +89,8 @@ stream(pieces(), title="Attacks");
     notebook.run(0)
     view = notebook.run(1)
     expect(view.get_by_role("link", name="a link")).to_be_visible(timeout=SECONDS)
-    expect(view.locator("math").first).to_be_visible(timeout=SECONDS)
+    expect(view.get_by_role("link", name="www.evil.example")).to_be_visible(timeout=SECONDS)
+    expect(view.locator("math mtable")).to_be_visible(timeout=SECONDS)
 
     def look() -> None:
         for index, element in enumerate(view.locator("[data-sse-part=answer] :is(a, span[title], p, code, td)").all()):

@@ -33,6 +33,7 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A widget's code, so that these tests need no built front end."""
     path = tmp_path_factory.mktemp("static")
     (path / "widget.js").write_text("export default { render() {} }")
+    (path / "math.js").write_text("export default 'TeX √'", encoding="utf-8")
     return path
 
 
@@ -278,6 +279,33 @@ def test_the_view_can_ask_again_and_cancel(kernel: KernelProcess) -> None:
     )
     assert data(final)[MIME]["snapshot"]["status"] == "cancelled"
     assert text(kernel.run("print(answer.status)")) == "cancelled\n"
+
+
+def test_a_page_without_a_server_is_sent_what_it_has_to_load_and_no_other_file(kernel: KernelProcess) -> None:
+    started = kernel.run(
+        """
+        async def forever():
+            yield "$x$"
+            await asyncio.sleep(60)
+        from comm import get_comm_manager
+        before = set(get_comm_manager().comms)
+        answer = stream(forever(), title="Formula")
+        while not set(get_comm_manager().comms) - before:
+            await asyncio.sleep(0.01)
+        """
+    )
+    (comm,) = [m["content"]["comm_id"] for m in started if m["msg_type"] == "comm_open" and "_esm" in str(m["content"])]
+    for name in ("widget", "../static/math", None, "highlight", "math"):  # there is no highlight.js here
+        kernel.widget_says(comm, {"op": "extra", "name": name})
+
+    def extra(message: dict[str, Any]) -> dict[str, Any] | None:
+        content: dict[str, Any] = message["content"].get("data", {}).get("content") or {}
+        return content if message["msg_type"] == "comm_msg" and content.get("op") == "extra" else None
+
+    kernel.wait(lambda message: extra(message) is not None)
+    kernel.run("answer.cancel()")
+    sent = [content for message in kernel.messages if (content := extra(message))]
+    assert sent == [{"op": "extra", "name": "math", "code": "export default 'TeX √'"}]
 
 
 def test_a_failing_display_does_not_stop_the_work(kernel: KernelProcess) -> None:

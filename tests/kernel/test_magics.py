@@ -66,9 +66,14 @@ def test_a_conversation(run: Any, shell: InteractiveShell) -> None:
     first = run("%%ask told --chat talk\none")
     second = run("%%ask told --chat talk\ntwo")
     assert told(second)[3] == [["user", "one"], ["assistant", first.text]]
-    assert [message["content"] for message in shell.user_ns["talk"]] == ["one", first.text, "two", second.text]
-    run("%%ask nobody --chat talk\nthree")
-    assert len(shell.user_ns["talk"]) == 4
+    talk = shell.user_ns["talk"]
+    assert [message["content"] for message in talk.messages] == ["one", first.text, "two", second.text]
+    run("%%ask failing --chat talk\nthree")
+    assert talk.messages[-1]["status"] == "error"
+    run("%%ask nobody --chat talk\nfour")
+    fifth = run("%%ask told --chat talk --system 'Be brief.'\nfive")
+    assert [said for _, said in told(fifth)[3]] == ["one", first.text, "two", second.text, "three", "Half an"]
+    assert (talk.model, talk.system) == ("told", "Be brief.")
 
 
 def test_an_answer_that_fails_is_kept_as_far_as_it_came(
@@ -104,7 +109,7 @@ def test_a_formula_is_left_and_it_is_said(
         ("%%ask --nonsense\nx", "unrecognized arguments: --nonsense"),
         ("%%ask --out 3x\nx", "'3x' cannot be the name of a variable"),
         ("%%ask --system 'x\nx", "No closing quotation"),
-        ("%%ask --chat taken\nx", "'taken' holds no conversation, but int"),
+        ("%%ask --chat taken\nx", "'taken' holds no Chat, but int"),
     ],
 )
 def test_errors_are_one_line(

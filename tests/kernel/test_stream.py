@@ -1,34 +1,19 @@
-"""`stream`: answers from iterators of text and of an OpenAI client's chunks."""
+"""`stream`: how sources of any kind are run, ended, cancelled and closed."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jupyter_sse import Answer, Cancelled, StreamError, stream
+from jupyter_sse.chat.chunks import UnknownChunkError
+from jupyter_sse.events import Done, Error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-
-def chunk(text: str | None = None, **delta: Any) -> Any:
-    choice = SimpleNamespace(delta=SimpleNamespace(content=text, **delta), finish_reason=None)
-    return SimpleNamespace(choices=[choice], usage=None)
-
-
-def last(reason: str = "stop", usage: tuple[int, int] | None = (7, 5)) -> list[Any]:
-    end = SimpleNamespace(
-        choices=[SimpleNamespace(delta=SimpleNamespace(content=None), finish_reason=reason)], usage=None
-    )
-    if usage is None:
-        return [end]
-    used = SimpleNamespace(prompt_tokens=usage[0], completion_tokens=usage[1])
-    return [end, SimpleNamespace(choices=[], usage=used)]
 
 
 class Closing:
@@ -68,40 +53,6 @@ def test_any_iterable(source: Any) -> None:
     assert stream(source).text == "ab"
 
 
-def test_openai_chunks() -> None:
-    answer = stream([chunk(""), chunk(None, reasoning_content="hm "), chunk("Hi"), chunk(" there"), *last()])
-    assert (answer.text, answer.reasoning) == ("Hi there", "hm ")
-    assert answer.usage is not None
-    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (7, 5)
-    assert answer.snapshot.reasoning == "hm "
-    assert answer.snapshot.reason == "stop"
-
-
-def test_openai_chunks_as_dicts_and_the_length_limit() -> None:
-    answer = stream([{"choices": [{"delta": {"content": "cut"}, "finish_reason": "length"}]}])
-    assert (answer.text, answer.status, answer.snapshot.reason) == ("cut", "done", "length")
-
-
-def test_tool_calls_come_in_pieces() -> None:
-    def piece(index: int, **fields: Any) -> Any:
-        function = {"name": fields.get("name"), "arguments": fields.get("arguments")}
-        return {
-            "choices": [{"delta": {"tool_calls": [{"index": index, "id": fields.get("id"), "function": function}]}}]
-        }
-
-    answer = stream(
-        [
-            piece(0, id="a", name="add", arguments='{"x"'),
-            piece(0, arguments=": 1}"),
-            piece(1, id="b", name="say", arguments="not json"),
-        ]
-    )
-    assert [(tool.id, tool.name, tool.phase, tool.args) for tool in answer.snapshot.tools] == [
-        ("a", "add", "call", {"x": 1}),
-        ("b", "say", "call", "not json"),
-    ]
-
-
 def test_a_source_that_raises() -> None:
     def source() -> Iterator[str]:
         yield "half "
@@ -125,8 +76,118 @@ def test_an_unknown_item_is_named() -> None:
 def test_what_is_no_source() -> None:
     with pytest.raises(TypeError, match="not int"):
         stream(5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="stream=True"):
-        stream(chunk("a whole completion"))
+    with pytest.raises(TypeError, match="not bytes"):
+        stream(b"text")
+    with pytest.raises(TypeError, match="not a dict with keys"):
+        stream({"text": "text"})
+
+
+class Manager:
+    """A context manager that gives a source."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self.left: list[Any] = []
+
+    def __enter__(self) -> Any:
+        return self.given
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        self.left.append(kind)
+
+
+class AsyncManager:
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self.left: list[Any] = []
+
+    async def __aenter__(self) -> Any:
+        return self.given
+
+    async def __aexit__(self, kind: Any, *rest: Any) -> None:
+        self.left.append(kind)
+
+
+@pytest.mark.parametrize("kind", [Manager, AsyncManager], ids=["sync", "async"])
+def test_a_context_manager_is_entered_and_left(kind: Any) -> None:
+    def made(*items: Any) -> Any:
+        return kind(words(*items) if kind is AsyncManager else iter(items))
+
+    manager = made("a", "b")
+    assert stream(manager).text == "ab"
+    assert manager.left == [None]
+    manager = made("a", object())
+    with pytest.raises(TypeError, match="yields object"):
+        stream(manager)
+    assert manager.left == [UnknownChunkError]
+    manager = kind(5)
+    with pytest.raises(TypeError, match="not int"):
+        stream(manager)
+    assert manager.left == [UnknownChunkError]
+
+
+def test_a_source_is_closed_at_the_end() -> None:
+    source = Closing(["a"])
+    stream(source)
+    assert source.closed
+    source = Closing(["a", Done(reason="length"), "never read"])
+    answer = stream(source)
+    assert (answer.text, answer.snapshot.reason, source.closed) == ("a", "length", True)
+
+
+def test_a_source_that_cannot_be_closed_does_not_hide_what_happened() -> None:
+    class Stuck(Closing):
+        def close(self) -> None:
+            raise OSError("cannot close")
+
+    assert stream(Stuck(["a"])).text == "a"
+    with pytest.raises(TypeError, match="yields object"):
+        stream(Stuck(["a", object()]))
+
+
+def test_an_error_that_the_source_words_itself() -> None:
+    source = Closing(["half", Error(message="Too many questions.", code="rate_limited", retryable=True), "more"])
+    with pytest.raises(StreamError, match=r"^Too many questions\.$") as raised:
+        stream(source)
+    answer = raised.value.answer
+    assert (answer.text, answer.status, answer.error) == ("half", "error", "Too many questions.")
+    error = answer.snapshot.error
+    assert (error.message, error.code, error.retryable) == ("Too many questions.", "rate_limited", True)
+    assert answer.snapshot.log.count == 0
+    assert source.closed
+
+
+def test_a_cancel_that_the_source_reports() -> None:
+    with pytest.raises(Cancelled):
+        stream(["half", Done(reason="cancelled")])
+
+
+class Both:
+    """A stream that is sync and async at once, as LiteLLM's are: it works as what it was made of."""
+
+    def __init__(self, completion_stream: Any = None, make_call: Any = None) -> None:
+        self.completion_stream = completion_stream
+        self.make_call = make_call
+
+    def __iter__(self) -> Any:
+        return iter(["sync"])
+
+    async def __aiter__(self) -> Any:
+        yield "async"
+
+
+def test_a_stream_of_both_kinds_works_as_the_one_that_it_was_made_for() -> None:
+    async def call() -> None: ...
+
+    assert stream(Both(iter([]))).text == "sync"
+    assert stream(Both(make_call=print)).text == "sync"
+    assert stream(Both(words())).text == "async"
+    assert stream(Both(make_call=call)).text == "async"
+
+    async def awaited() -> Both:
+        return Both(iter([]))
+
+    assert stream(awaited()).text == "async"
 
 
 def test_an_interrupt_goes_on() -> None:
@@ -266,31 +327,3 @@ def test_asking_for_the_text_after_each_piece_is_cheap() -> None:
     for _ in range(20_000):
         assert answer.text
     assert time.process_time() - started < 5
-
-
-def test_the_openai_client() -> None:
-    openai = pytest.importorskip("openai")
-    httpx = pytest.importorskip("httpx")
-
-    def data(**fields: Any) -> str:
-        return json.dumps({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", **fields})
-
-    lines = [
-        data(choices=[{"index": 0, "delta": {"content": "Hi"}}]),
-        data(choices=[{"index": 0, "delta": {"content": " مرحبا"}, "finish_reason": "stop"}]),
-        data(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}),
-        "[DONE]",
-    ]
-    body = "".join(f"data: {line}\n\n" for line in lines)
-
-    def answer_request(request: Any) -> Any:
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, text=body)
-
-    with httpx.Client(transport=httpx.MockTransport(answer_request)) as http:
-        client = openai.OpenAI(api_key="none", base_url="http://model.test/v1", http_client=http)
-        answer = stream(
-            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}], stream=True)
-        )
-    assert answer.text == "Hi مرحبا"
-    assert answer.usage is not None
-    assert answer.usage.input_tokens == 3

@@ -118,7 +118,7 @@ function paragraph(
       const piece = block?.pieces[0];
       if (!piece || !("tag" in piece) || piece.tag !== "p") return false;
       const [start, ...rest] = piece.children;
-      if (!start || !("text" in start) || !start.text.startsWith(HEAD)) return false;
+      if (!start || !("text" in start)) return false;
       const joined = element("p", {}, [...kept]);
       addText(joined, text);
       addText(joined, start.text.slice(HEAD.length));

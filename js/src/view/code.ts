@@ -174,10 +174,16 @@ function toNode([className, text]: Run): Node {
   return className ? h("span", { class: className }, text) : document.createTextNode(text);
 }
 
+// Not asked for each time, because the page would be laid out for the answer.
+let selected = false;
+document.addEventListener("selectionchange", () => {
+  selected = getSelection()?.isCollapsed === false;
+});
+
 /** Puts back what is selected inside of an element after its nodes, but not their text, have changed. */
 function selectionIn(root: HTMLElement): (() => void) | null {
-  const selection = getSelection();
-  if (!selection || selection.isCollapsed) return null;
+  const selection = selected ? getSelection() : null;
+  if (!selection) return null;
   const offset = (node: Node | null, at: number): number | null => {
     if (!node || !root.contains(node)) return null;
     const before = document.createRange();

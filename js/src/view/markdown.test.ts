@@ -38,6 +38,7 @@ const DOCUMENTS: Record<string, string> = {
   "line ends": "# a\r\n\r\nb\r\nc\rd\r\r- e\r\n- f\r\n\r\n```\r\ng\r\n```\r\nh",
   "rules and stars": "***\n* a\n***\n- b\n---\n_ _ _\n__c__\n",
   "escapes and entities": "\\*a\\* &copy; &nope; \\\\ \\# &#0; `\\a`\n1\\. x\n",
+  "no formulas": "Text\n$$\nx *y*\n\nmore\n\nText\n\\[\n- y\n\nend\n$$ z\n\n# head\n",
   "NULs and lone surrogates": "a\0b \ud83d c\n\n\0\n\n```\n\0\n```\n",
 };
 const LATE: Record<string, string> = {
@@ -211,7 +212,7 @@ test("a call parses the open tail only", () => {
   for (let end = 20; end < text.length + 20; end += 20) markdown.set(text.slice(0, end));
   const parsed = parse.mock.calls.reduce((sum, [source]) => sum + source.length, 0);
   expect(parsed).toBeLessThan(6 * text.length);
-  expect(root.childElementCount).toBe(2000);
+  expect(root.querySelectorAll("p")).toHaveLength(2000);
   markdown.finish();
   expect(parse.mock.calls.at(-1)?.[0]).toHaveLength(text.length);
 });

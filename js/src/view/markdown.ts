@@ -7,6 +7,7 @@
 import type { Env } from "markdown-it";
 import { begin, type Begun } from "./begun";
 import { CodeView } from "./code";
+import { h } from "./dom";
 import { appendText, patch, settle, type ElementPiece, type Piece } from "./pieces";
 import { BLOCK, parser, toBlocks, type Block } from "./tokens";
 
@@ -16,6 +17,9 @@ type References = NonNullable<Env["references"]>;
 const LARGE_TAIL = 8192;
 /** What the last line looks like while it may yet become a list, rule, heading, fence or table: not shown so far. */
 const MARKERS_ONLY = /(?<=^|[\r\n])[ \t]*(?:[-+*_=#`~|>]+|\$\$?|\\)[ \t]*$/;
+
+/** So many blocks are laid out as one, after the first that many: of a long answer's others none is looked at. */
+const GROUP = 64;
 
 /** Markdown in an element that it has for itself. `set` is given ever longer text; `finish` the whole. */
 export class MarkdownView {
@@ -28,6 +32,7 @@ export class MarkdownView {
   #begun: Begun | null = null;
   #frozen: Piece[] = [];
   #open: Piece[] = [];
+  #groups: HTMLElement[] = [];
   #references: References = Object.create(null) as References;
 
   constructor(root: HTMLElement) {
@@ -76,7 +81,10 @@ export class MarkdownView {
       this.#parse(whole);
       return;
     }
-    this.#open = patch(this.#root, this.#open, blocks.flatMap((block) => block.pieces));
+    const before = this.#frozen.length;
+    this.#open = patch((index) => this.#home(before + index), this.#open, blocks.flatMap((block) => block.pieces));
+    const needed = Math.ceil((before + this.#open.length) / GROUP) - 1;
+    for (const group of this.#groups.splice(Math.max(0, needed))) group.remove();
     this.#parsed = this.#text.length;
     if (whole) {
       settle(this.#open);
@@ -87,6 +95,18 @@ export class MarkdownView {
     const start = last && lineStart(tail, blocks[last]?.line ?? 0);
     if (start) this.#freeze(blocks.slice(0, last), start - head.length, references);
     else this.#begin(blocks, tail, references);
+  }
+
+  /** The element that a block is in. */
+  #home(index: number): HTMLElement {
+    const group = Math.floor(index / GROUP) - 1;
+    if (group < 0) return this.#root;
+    let home = this.#groups[group];
+    if (!home) {
+      this.#groups[group] = home = h("div", { class: "jsse-group" });
+      this.#root.append(home);
+    }
+    return home;
   }
 
   #freeze(closed: Block[], length: number, references: References): void {

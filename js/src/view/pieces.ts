@@ -43,8 +43,11 @@ export function addText(parent: ElementPiece, text: string): void {
   else if (text) parent.children.push({ text });
 }
 
-/** Makes a parent's children say what `next` says, and keeps the nodes that do so already. Returns what now stands. */
-export function patch(parent: HTMLElement, stands: Piece[], next: Piece[]): Piece[] {
+/**
+ * Makes a parent's children say what `next` says, and keeps the nodes that do so already. Returns what now stands.
+ * Where a parent's children are in several elements, `parent` tells in which that of an index is.
+ */
+export function patch(parent: HTMLElement | ((index: number) => HTMLElement), stands: Piece[], next: Piece[]): Piece[] {
   const result = next.map((piece, index) => {
     const old = stands[index];
     if (old === piece) return piece;
@@ -52,7 +55,7 @@ export function patch(parent: HTMLElement, stands: Piece[], next: Piece[]): Piec
     const nodes = create(piece);
     const [place, ...others] = old ? nodesOf(old) : [];
     if (place) place.replaceWith(...nodes);
-    else parent.append(...nodes);
+    else (typeof parent === "function" ? parent(index) : parent).append(...nodes);
     for (const node of others) node.remove();
     return piece;
   });
