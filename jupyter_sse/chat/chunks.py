@@ -83,7 +83,7 @@ class Chunks:
 
 def _own(item: Any) -> Iterator[Event]:
     if not isinstance(item, Event) and not (isinstance(item, dict) and item.get("type") in EVENT_TYPES):
-        raise UnknownChunkError(f"stream() takes an iterator of {ACCEPTED}; this one yields {_name(item)}")
+        raise UnknownChunkError(f"an answer is an iterator of {ACCEPTED}; this one yields {_name(item)}")
     event = event_from(item)
     # The stream has its own beginning, and a connection's events are no part of it.
     if isinstance(event, Event) and type(event).__struct_config__.tag not in {"start", *CONNECTION_TYPES}:

@@ -379,6 +379,10 @@ class PydanticAI(Reader):
 
     how = "call agent.run_stream_events(...), or stream_text(delta=True) of what run_stream() gives"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._output: Any = None
+
     @staticmethod
     def knows(item: Any) -> bool:
         return isinstance(_get(item, "event_kind"), str)
@@ -395,11 +399,15 @@ class PydanticAI(Reader):
             delta = _get(item, "delta")
             text = _text(_get(delta, "content_delta"))
             yield Reasoning(text=text) if _get(delta, "part_delta_kind") == "thinking" else Delta(text=text)
-        elif kind in ("part_end", "function_tool_call", "output_tool_call"):
+        elif kind == "final_result":
+            self._output = _get(item, "tool_call_id")
+        elif kind in ("part_end", "function_tool_call"):
             part = _get(item, "part")
-            if _has(part, "args") and _get(part, "tool_call_id") not in self._names:
-                yield self._call(_get(part, "tool_call_id"), _get(part, "tool_name"), _parsed(_get(part, "args")))
-        elif kind in ("function_tool_result", "output_tool_result"):
+            id = _get(part, "tool_call_id")
+            # The output may come as a call, which is no tool's: it is the result.
+            if _has(part, "args") and id not in self._names and id != self._output:
+                yield self._call(id, _get(part, "tool_name"), _parsed(_get(part, "args")))
+        elif kind == "function_tool_result":
             yield self._answer(_first(item, "part", "result"))
         elif kind == "agent_run_result":
             yield from self._run(_get(item, "result"))

@@ -439,6 +439,7 @@ def test_the_structured_output_of_an_agent(model: ModelServer) -> None:
     model.answers = [[Tool(id="o", name="final_result", phase="call", args={"response": [1, 2]})]]
     answer = stream(Agent(AGENTS["chat"](model), output_type=list[int]).run_stream_events("Why?"))
     assert answer.snapshot.result == [1, 2]
+    assert answer.snapshot.tools == []
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["at once", "later"])
