@@ -31,6 +31,10 @@ export class CodeView implements Live {
   #whole = false;
 
   constructor() {
+    if (selected === undefined) {
+      onSelection();
+      document.addEventListener("selectionchange", onSelection);
+    }
     const button = h("button", { type: "button", "data-sse-action": "copy", "aria-label": "Copy code" }, "Copy");
     button.addEventListener("click", () => void this.#copy(button));
     this.element = h("pre", { dir: "ltr" }, button, this.#code);
@@ -175,10 +179,10 @@ function toNode([className, text]: Run): Node {
 }
 
 // Not asked for each time, because the page would be laid out for the answer.
-let selected = false;
-document.addEventListener("selectionchange", () => {
+let selected: boolean | undefined;
+const onSelection = (): void => {
   selected = getSelection()?.isCollapsed === false;
-});
+};
 
 /** Puts back what is selected inside of an element after its nodes, but not their text, have changed. */
 function selectionIn(root: HTMLElement): (() => void) | null {
