@@ -143,7 +143,7 @@ def test_a_kernel_alone_gets_little(wheel: zipfile.Path) -> None:
     metadata = email.parser.Parser().parsestr((wheel / path).read_text(encoding="utf-8"))
     required = metadata.get_all("Requires-Dist") or []
     base = {re.split(r"[ <>=;\[]", line)[0] for line in required if "extra ==" not in line}
-    assert base == {"anywidget", "msgspec", "websockets"}
+    assert base == {"anywidget", "msgspec", "wcwidth", "websockets"}
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.10"
     assert set(metadata.get_all("Provides-Extra") or []) >= {"server", "lab", "chat", "test", "dev"}

@@ -121,7 +121,11 @@ class Output:
     def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool) -> None:
         publisher = self._publisher
         transient = {"display_id": self._display_id}
-        if not self._parent or (threading.get_ident() == self._thread and self._current_parent() == self._parent):
+        now = self._current_parent()
+        here = threading.get_ident() == self._thread and now == self._parent
+        # An update finds its output by the id, and nbclient takes one only if it comes with the cell that runs.
+        anywhere = update and now.get("msg_type") == "execute_request" and _in_main_thread()
+        if here or anywhere or not self._parent:
             publisher.publish(data=data, metadata=metadata or {}, transient=transient, update=update)
             return
         # From here the publisher would send to whichever cell runs now.
@@ -131,6 +135,10 @@ class Output:
             parent=self._parent,
         )
         publisher.session.send(publisher.pub_socket, message, ident=publisher.topic)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class NotebookView:

@@ -373,6 +373,26 @@ def test_the_quickstart_from_top_to_bottom(
     status(notebook.view(ask), "done")
 
 
+def test_the_chat_notebook_from_top_to_bottom(page: Page, lab: JupyterServer) -> None:
+    cells = json.loads((QUICKSTART.parent / "02_chat.ipynb").read_text())["cells"]
+    path = write_cells(lab, "02_chat.ipynb", [(cell["cell_type"], "".join(cell["source"])) for cell in cells])
+    notebook = Notebook(page, lab, path).open()
+    at = {cell["id"]: index for index, cell in enumerate(cells)}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            notebook.run(at[cell["id"]])
+            notebook.wait_idle()
+    for asked in ("cell-3", "cell-7", "cell-10", "cell-11"):
+        expect(notebook.output(at[asked]).first).to_contain_text("demo model", timeout=SECONDS)
+    panel = notebook.cell(at["cell-13"]).locator(".jp-OutputArea")
+    expect(panel).to_contain_text("What is a median?")
+    expect(panel).to_contain_text("demo model")
+    expect(notebook.output(at["cell-17"]).locator("math")).to_have_count(3)
+    expect(notebook.output(at["cell-17"]).locator("table")).to_be_visible()
+    expect(notebook.cell(at["cell-19"]).locator(".jp-OutputArea")).to_contain_text("['done', 'done']")
+    expect(notebook.cell(at["cell-21"]).locator(".jp-OutputArea")).to_contain_text("curl -N")
+
+
 def test_notebook_7_shows_the_same(page: Page, make_server: Any, tmp_path: Path) -> None:
     server = make_server(app="notebook", home=tmp_path / "notebook")
     path = write_notebook(

@@ -72,3 +72,19 @@ def test_the_notebook_streams_an_answer_and_trains_a_model(monkeypatch: pytest.M
     losses = [float(line["text"].split()[3]) for line in training["log"]["lines"] if "loss" in line["text"]]
     assert losses[-1] < losses[0] / 4
     assert "![loss and border, epoch 120](<data:image/png;base64," in shown[1]["text/markdown"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_chat_notebook_runs_without_a_key_or_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    notebook = nbformat.read(NOTEBOOK.with_name("02_chat.ipynb"), as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = {cell.id: [output.get("data", output) for output in cell.get("outputs", [])] for cell in notebook.cells}
+    answers = [shown[cell][0][MIME]["snapshot"] for cell in ("cell-3", "cell-7", "cell-10", "cell-11", "cell-17")]
+    assert [answer["status"] for answer in answers] == ["done"] * 5
+    assert "The warmest has 31 degrees." in answers[2]["text"]
+    assert "4" in shown["cell-7"][1]["text/plain"]
+    assert "What is a median?" in shown["cell-13"][0]["text/markdown"]
+    assert r"\frac{1}{\lambda^4}" in shown["cell-17"][0]["text/markdown"]
+    assert "widgets" not in notebook.metadata
