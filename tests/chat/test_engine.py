@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +228,37 @@ def test_the_default_is_what_there_is_a_key_for(monkeypatch: pytest.MonkeyPatch)
 def test_old_names_of_providers_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     Providers().find("google-gla:gemini-3.8-flash")
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("google:gemini-3.8-flash", {"GOOGLE_API_KEY": KEY}),
+        ("openrouter:anthropic/claude-sonnet-4.5", {"OPENROUTER_API_KEY": KEY}),
+        (
+            "azure:deployment",
+            {
+                "AZURE_OPENAI_API_KEY": KEY,
+                "AZURE_OPENAI_ENDPOINT": "https://example.openai.azure.com",
+                "OPENAI_API_VERSION": "2025-01-01",
+            },
+        ),
+    ],
+)
+def test_what_the_documentation_says_is_enough(
+    monkeypatch: pytest.MonkeyPatch, model: str, settings: dict[str, str]
+) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, value in settings.items():
+        assert name in documented
+        monkeypatch.setenv(name, value)
+    Providers().find(model)
+
+
+def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_sse.chat.providers._has_engine", lambda: False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ProviderError, match=r"pip install \"jupyter-sse\[chat\]\"") as caught:
+        Providers().find("openai:gpt-5")
+    assert caught.value.code == "not_installed"
+    assert Providers().default == "demo"
