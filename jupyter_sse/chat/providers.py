@@ -28,6 +28,9 @@ GROUP = "jupyter_sse.providers"
 QUEUED = 64
 """Events that a provider may be ahead; then it waits."""
 
+FOUND = 100
+"""Models whose clients are kept for the next question."""
+
 KEYS = {
     "OPENAI_API_KEY": "openai:gpt-5",
     "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-5-5",
@@ -108,6 +111,8 @@ class Providers:
             except Exception as error:
                 raise self._safe(ProviderError(f"The provider of {full} cannot be loaded: {error}")) from error
             self._found[full] = found
+            if len(self._found) > FOUND:
+                del self._found[next(iter(self._found))]
         return found
 
     def _find(self, full: str) -> tuple[Provider, str | None]:
