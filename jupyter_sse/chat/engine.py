@@ -45,7 +45,7 @@ def model_provider(full: str, keys: Mapping[str, str]) -> Provider:
     except failures.UserError as error:
         named = re.search(r"\b[A-Z]+(_[A-Z]+)+\b", str(error))
         how = f"Set {named[0]} where Jupyter is started, or SSE.api_keys." if named else str(error)
-        raise ProviderError(f"{full} cannot be asked: the server is not set up for it. {how}", "provider_auth") from None
+        raise ProviderError(f"{full} cannot be asked, something is not set. {how}", "provider_auth") from None
     return agent_provider(_without_retries(made))
 
 
