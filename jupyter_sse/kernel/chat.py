@@ -18,6 +18,7 @@ from ..chat import title_of
 from ..transcript import Change, ChatError, ChatMessage, ChatState, changed
 from .ask import _in_coroutine, begin
 from .display import _in_notebook
+from .follower import Follower
 from .panel import Panel
 
 if TYPE_CHECKING:
@@ -177,8 +178,8 @@ class Chat:
 
     def answer(self, id: str, question: str, history: list[dict[str, str]]) -> None:
         """Have this message, which a page has put, be the answer to a question: there is no server to ask."""
-        message = next((one for one in self._state.messages if one.id == id), None)
-        if message is None or message.status != "running" or id in self._answers:
+        message = self._awaited(id)
+        if message is None:
             return
         try:
             answer = self._begin(question, history)
@@ -186,6 +187,17 @@ class Chat:
             self._change(Change(put=[_failed(message, str(error), type(error).__name__)]))
             return
         self._follow(message, answer)
+
+    def follow(self, id: str) -> None:
+        """The page has asked the server for this message: have the answer here, too."""
+        message = self._awaited(id)
+        if message is not None and message.stream is not None:
+            self._keep(message, Follower(None, None, show=False, stream=message.stream).answer)
+
+    def _awaited(self, id: str) -> ChatMessage | None:
+        """The message, if its answer is still to come and nobody here gets it yet."""
+        message = next((one for one in self._state.messages if one.id == id), None)
+        return message if message is not None and message.status == "running" and id not in self._answers else None
 
     def running(self, stream: str) -> Answer | None:
         """The answer that this process gets over this stream."""
@@ -200,9 +212,15 @@ class Chat:
 
     def _follow(self, message: ChatMessage, answer: Answer) -> None:
         with self._lock:
-            self._answers[message.id] = answer
+            self._answers[message.id] = answer  # first: a change drops the answers of messages that are not there
             self._change(Change(put=[msgspec.structs.replace(message, stream=answer.id)]))
         self._panel.feed(answer)
+        self._keep(message, answer)
+
+    def _keep(self, message: ChatMessage, answer: Answer) -> None:
+        """Have the message be this answer."""
+        with self._lock:
+            self._answers[message.id] = answer
         answer._over.add_done_callback(lambda over: self._over(message.id, answer))
 
     def _over(self, id: str, answer: Answer) -> None:

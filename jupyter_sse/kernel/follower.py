@@ -21,16 +21,21 @@ __all__ = ["Follower"]
 class Follower(LiveStream):
     """Asks the server, and fills an `Answer` with what it says, in the link's thread.
 
-    question : the fields of a `Question`.
+    question : the fields of a `Question`; None for an answer that somebody else has asked for.
+    stream : that answer's id.
     """
 
-    def __init__(self, question: dict[str, Any], title: str | None, *, show: bool) -> None:
+    def __init__(
+        self, question: dict[str, Any] | None, title: str | None, *, show: bool, stream: str | None = None
+    ) -> None:
         super().__init__(title, show=show)
-        said: dict[str, Any] = {"question": question, "title": self.title, "origin": self.origin}
-        start = Start(kind="answer", title=self.title, model=question.get("model"), origin=self.origin, ts=time.time())
+        self.id = stream or self.id
+        said: dict[str, Any] = {"question": question, "title": self.title, "origin": self.origin} if question else {}
+        asked = question or {}
+        start = Start(kind="answer", title=self.title, model=asked.get("model"), origin=self.origin, ts=time.time())
         self._record = self._inquiry = Inquiry(self.id, said, start)
-        history: Sequence[dict[str, str]] = question["history"]
-        self.answer = Answer(self, question=question["message"], history=history)
+        history: Sequence[dict[str, str]] = asked.get("history", ())
+        self.answer = Answer(self, question=asked.get("message"), history=history)
         self.on_cancel.append(lambda: self._link.cancel(self._inquiry))
         self._inquiry.on_events = self._heard
         self._inquiry.on_reset = self.answer._begin_again

@@ -26,7 +26,7 @@ AWAY_SECONDS = 60.0
 class Inquiry(Record):
     """A question, and its answer as far as it has come.
 
-    said : the fields of the `ask` message.
+    said : the fields of the `ask` message; without a question it is somebody else's, and only followed.
     start : the stream's first event, should the server never get to make it.
     """
 

@@ -54,6 +54,7 @@ class Conversation(Protocol):
     def offer(self, models: list[str]) -> None: ...
     def take(self, change: Change) -> None: ...
     def answer(self, id: str, question: str, history: list[dict[str, str]]) -> None: ...
+    def follow(self, id: str) -> None: ...
     def running(self, stream: str) -> Answer | None: ...
 
 
@@ -144,6 +145,8 @@ class Panel:
                 self._conversation.take(change)
                 send({"op": "took", "n": message.get("n")})
                 self.changed(change, but=key)
+            elif op == "asked":
+                self._conversation.follow(message["id"])
             elif op == "ask":
                 self._conversation.answer(message["id"], message["message"], message["history"])
             elif op == "extra":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import msgspec
 from msgspec import Struct
@@ -38,8 +38,10 @@ RETRY_SECONDS = 1.0
 
 
 class Ask(Struct, tag_field="op", tag="ask"):
+    """Without a question: follow the answer that somebody else has asked for."""
+
     stream: str
-    question: msgspec.Raw
+    question: Union[msgspec.Raw, msgspec.UnsetType] = msgspec.UNSET
     after: int = 0
     title: str | None = None
     origin: Origin | None = None
@@ -106,6 +108,12 @@ class Asked:
             There is none.
         """
         given, hub = self._given, self._link.hub
+        if isinstance(given.question, msgspec.UnsetType):
+            channel = await hub.channel(given.stream)
+            await hub.look(channel)
+            if channel.kind != "answer":
+                raise ApiError(404, "not_found", "There is no answer with this id.")
+            return channel
         if len(bytes(given.question)) > QUESTION_BYTES:
             raise ApiError(413, "question_too_long", f"A question and its history have at most {QUESTION_BYTES} bytes.")
         try:

@@ -115,6 +115,27 @@ def test_a_question_is_answered_and_the_next_one_knows_of_it(open_chat: Open) ->
     expect(panel.notebook.output(1)).to_contain_text("'content': '(2) Three. '", timeout=SECONDS)
 
 
+def test_a_page_that_is_closed_leaves_the_answer_to_the_kernel(open_chat: Open) -> None:
+    told = (
+        "import threading, time\nfrom pathlib import Path\n"
+        "def tell():\n"
+        "    while chat.messages[-1].get('status') == 'running': time.sleep(0.01)\n"
+        "    Path('told').write_text(chat.messages[-1]['content'])\n"
+        "threading.Thread(target=tell).start()\nchat.messages[-1]"
+    )
+    panel = open_chat(told)
+    panel.ask("One wait:closed two")
+    panel.says("One wait:closed two", "(0) One")
+    panel.notebook.run(1)
+    # It has what there is, although no page has told it.
+    expect(panel.notebook.output(1)).to_contain_text("(0) One", timeout=SECONDS)
+    panel.notebook.page.close()
+    gate(panel, "closed")
+    file = panel.notebook.path.parent / "told"
+    wait_for(lambda: file.exists() and file.read_text(), "the kernel to have the answer")
+    assert file.read_text() == "(0) One | two "
+
+
 def gate(panel: Panel, name: str) -> None:
     (panel.notebook.path.parent / name).touch()
 

@@ -312,6 +312,8 @@ export class Conversation {
     const stopped = this.#stopped.delete(answer.id) || !this.messages.some(({ id }) => id === answer.id);
     if (!problem) {
       if (stopped) void this.#server?.source(question.stream).cancel();
+      // So that it has the answer although this page is closed before its end.
+      this.#kernel?.channel.send({ op: "asked", id: answer.id });
       this.#compute();
     } else if (this.#server || !this.#kernel || stopped) {
       this.#failed(answer.id, problem, stopped);
