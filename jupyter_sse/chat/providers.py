@@ -32,12 +32,12 @@ FOUND = 100
 """Models whose clients are kept for the next question."""
 
 KEYS = {
-    "OPENAI_API_KEY": "openai:gpt-5",
-    "ANTHROPIC_API_KEY": "anthropic:claude-sonnet-5-5",
-    "GOOGLE_API_KEY": "google:gemini-3.8-flash",
-    "GEMINI_API_KEY": "google:gemini-3.8-flash",
+    "OPENAI_API_KEY": ("openai:gpt-5", "openai"),
+    "ANTHROPIC_API_KEY": ("anthropic:claude-sonnet-5-5", "anthropic"),
+    "GOOGLE_API_KEY": ("google:gemini-3.8-flash", "google.genai"),
+    "GEMINI_API_KEY": ("google:gemini-3.8-flash", "google.genai"),
 }
-"""What is asked where nobody has named a model, by the keys that are there."""
+"""What is asked where nobody has named a model, by the keys that are there, and the library that it takes."""
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET = re.compile(r"\b(sk|pk|key|gsk|xai)-[A-Za-z0-9_*-]{8,}|\bAIza[A-Za-z0-9_-]{20,}|(?<=Bearer )\S{8,}")
@@ -79,10 +79,10 @@ class Providers:
         """The model that answers where a question names none."""
         if self._default:
             return self._default
-        if _has_engine():
-            for name, model in KEYS.items():
-                if os.environ.get(name) or model.partition(":")[0] in self._keys:
-                    return model
+        for name, (model, library) in KEYS.items():
+            is_there = os.environ.get(name) or model.partition(":")[0] in self._keys
+            if is_there and _is_installed("pydantic_ai") and _is_installed(library):
+                return model
         return demo.MODEL
 
     @property
@@ -131,7 +131,7 @@ class Providers:
                 f"{', '.join(self.models)}.",
                 "unknown_model",
             )
-        if not _has_engine():
+        if not _is_installed("pydantic_ai"):
             raise ProviderError(
                 f'{full} needs a library that is not installed here: pip install "jupyter-sse[chat]", then restart.',
                 "not_installed",
@@ -248,8 +248,11 @@ async def _read(items: AsyncIterable[Any], queue: asyncio.Queue[Event]) -> Done 
     return done
 
 
-def _has_engine() -> bool:
-    return importlib.util.find_spec("pydantic_ai") is not None
+def _is_installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # of what it is a part of
+        return False
 
 
 def _says(error: Exception) -> str:

@@ -223,6 +223,8 @@ def test_the_default_is_what_there_is_a_key_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert Providers().default.startswith("openai:")
     assert Providers(models=["demo", "x:y"]).models[1:] == ["demo", "x:y"]
+    monkeypatch.setattr("jupyter_sse.chat.providers._is_installed", lambda library: library != "openai")
+    assert Providers().default.startswith("google:")
 
 
 def test_old_names_of_providers_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +258,7 @@ def test_what_the_documentation_says_is_enough(
 
 
 def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jupyter_sse.chat.providers._has_engine", lambda: False)
+    monkeypatch.setattr("jupyter_sse.chat.providers._is_installed", lambda library: library != "pydantic_ai")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ProviderError, match=r"pip install \"jupyter-sse\[chat\]\"") as caught:
         Providers().find("openai:gpt-5")
