@@ -48,7 +48,7 @@ const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 window.show = async (stream, seq) => {
   const el = document.getElementById("view");
   const started = performance.now();
-  widget.render({ model: { get: (name) => (name === "stream" ? stream : "server") }, el });
+  widget.render({ model: { get: (name) => ({ stream, transport: "server" })[name] }, el });
   const view = el.querySelector("[data-sse-stream]");
   while (Number(view.dataset.sseSeq) < seq) await frame();
   await frame();
