@@ -37,6 +37,7 @@ class Panel {
   #said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   #states = new Map<string, string>(); // of each answer, as it was announced
   #isAtEnd = true;
+  #end = 0; // where the end was when it was gone to
   #resized: ResizeObserver | null = null;
   #leave: () => void;
   #frame = 0;
@@ -68,7 +69,7 @@ class Panel {
     );
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#latest.addEventListener("click", () => {
-      this.#isAtEnd = true;
+      this.#follow();
       this.#toEnd();
       this.#log.focus({ preventScroll: true });
     });
@@ -127,7 +128,7 @@ class Panel {
       this.#announce("Wait for the answer, or press Escape to stop it.");
       return false;
     }
-    this.#isAtEnd = true;
+    this.#follow();
     this.#conversation.ask(text);
     return true;
   }
@@ -169,11 +170,11 @@ class Panel {
       if (!view) {
         view = new Message(this.#conversation, message, {
           edited: () => {
-            this.#isAtEnd = true;
+            this.#follow();
             this.#composer.focus();
           },
           retried: () => {
-            this.#isAtEnd = true;
+            this.#follow();
             this.#composer.focus();
           },
           announce: (text) => this.#announce(text),
@@ -245,8 +246,15 @@ class Panel {
     this.#latest.hidden = this.#isAtEnd;
   }
 
-  /** Follow what is written, unless the reader has gone back. */
+  #follow(): void {
+    this.#isAtEnd = true;
+    this.#end = 0;
+  }
+
+  /** Go along with what is written, unless the reader has gone back. */
   #toEnd(): void {
+    // The event that tells of it comes with the next frame.
+    if (this.#isAtEnd && this.#log.scrollTop < this.#end) this.#scrolled();
     if (!this.#isAtEnd) {
       const { scrollHeight, clientHeight } = this.#log;
       if (scrollHeight <= clientHeight + AT_END_PX) this.#scrolled();
@@ -254,6 +262,7 @@ class Panel {
     }
     this.#latest.hidden = true;
     this.#log.scrollTop = this.#log.scrollHeight;
+    this.#end = this.#log.scrollTop;
   }
 }
 
