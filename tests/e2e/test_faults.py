@@ -274,7 +274,7 @@ def test_a_page_that_reads_too_slowly_is_cut_and_gets_everything(
 with task("Flood") as t:
     t.log("begin")
     wait_for("fault")
-    for i in range(6000):
+    for i in range(12_000):
         t.log(f"{i} " + 1000 * "x")
     t.log("end")
     wait_for("mended")
@@ -304,8 +304,8 @@ with task("Flood") as t:
         status(view, "done")
         check_events(page, server, entry["stream"], last)
         lines = lines_of(server, entry["stream"])
-        assert [line.split()[0] for line in lines] == ["begin", *map(str, range(6000)), "end"]
-        expect(view.locator("[data-sse-part=log]")).to_contain_text("5,802 earlier lines")
+        assert [line.split()[0] for line in lines] == ["begin", *map(str, range(12_000)), "end"]
+        expect(view.locator("[data-sse-part=log]")).to_contain_text("11,802 earlier lines")
 
 
 def test_a_server_killed_and_started_again_under_a_kernel_that_goes_on(
