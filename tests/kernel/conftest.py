@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jupyter_sse import Answer
 from jupyter_sse.kernel import link
 from jupyter_sse.kernel.websocket import parse
 from kernel.link_server import TOKEN, LinkServer, running
@@ -36,3 +37,17 @@ def linked(server: LinkServer, monkeypatch: pytest.MonkeyPatch) -> LinkServer:
     """The server, with this process's streams going to it."""
     link.use(link.Link(parse(server.url, TOKEN)))
     return server
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """The answers that are made: where a sync source runs there is no other way to them."""
+    made: list[Answer] = []
+    original = Answer.__init__
+
+    def remember(self: Answer, *args: Any) -> None:
+        original(self, *args)
+        made.append(self)
+
+    monkeypatch.setattr(Answer, "__init__", remember)
+    return made

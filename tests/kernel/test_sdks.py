@@ -240,20 +240,6 @@ def test_cancel_reaches_the_model_while_it_thinks(model: ModelServer, client: Cl
     asyncio.run(ask())
 
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
-    """The answers that are made: where a sync source runs there is no other way to them."""
-    made: list[Answer] = []
-    original = Answer.__init__
-
-    def remember(self: Answer, *args: Any) -> None:
-        original(self, *args)
-        made.append(self)
-
-    monkeypatch.setattr(Answer, "__init__", remember)
-    return made
-
-
 @all_clients
 def test_cancel_of_a_sync_client_ends_the_request(model: ModelServer, client: Client, answers: list[Answer]) -> None:
     gate = threading.Event()

@@ -199,27 +199,18 @@ def test_an_interrupt_goes_on() -> None:
         stream(source())
 
 
-def test_cancel_closes_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Answer] = []
-    original = Answer.__init__
-
-    def remember(self: Answer, *args: Any) -> None:
-        original(self, *args)
-        made.append(self)
-
-    monkeypatch.setattr(Answer, "__init__", remember)
-
+def test_cancel_closes_the_source(answers: list[Answer]) -> None:
     class Source(Closing):
         def __next__(self) -> str:
-            if len(made[0].text) == 3:
-                made[0].cancel()
+            if len(answers[0].text) == 3:
+                answers[0].cancel()
             return "x"
 
     source = Source([])
     with pytest.raises(Cancelled):
         stream(source)
     assert source.closed
-    assert (made[0].status, made[0].text) == ("cancelled", "xxx")
+    assert (answers[0].status, answers[0].text) == ("cancelled", "xxx")
 
 
 async def words(*items: str) -> AsyncIterator[str]:
