@@ -29,10 +29,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from jupyter_sse.address import parse
 from jupyter_sse.events import Delta, Log, encode
 from jupyter_sse.kernel import display, link
 from jupyter_sse.kernel.producer import Producer
-from jupyter_sse.kernel.websocket import Connection, parse
+from jupyter_sse.kernel.websocket import Connection
 
 LINE = "epoch   7  batch  412/938  loss 0.0473  accuracy 98.61 %  gradient norm 0.218  ok"
 RATE = 200.0

@@ -24,9 +24,9 @@ from fanout import Server, ours
 from join import CHROMIUM, WIDGET
 from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 
+from jupyter_sse.address import parse
 from jupyter_sse.kernel import display, link
 from jupyter_sse.kernel.task import task
-from jupyter_sse.kernel.websocket import parse
 
 API = "/jupyter-sse/"
 EVERY = 5.0  # seconds between two polls

@@ -93,6 +93,7 @@ def module() -> str:
         "",
         'export type Status = Snapshot["status"];\n',
         interface(state.LogTail, sparse=False),
+        interface(state.Sound, sparse=False),
         interface(state.Snapshot, sparse=False),
     ]
     return "\n".join(parts)

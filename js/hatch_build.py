@@ -25,6 +25,7 @@ OUTPUTS = (
     "jupyter_sse/static/monitor.js",
     "jupyter_sse/static/highlight.js",
     "jupyter_sse/static/math.js",
+    "jupyter_sse/static/model.js",
     "jupyter_sse/labextension/package.json",
 )
 SHARED = ("install.json", "jupyter-config/jupyter_sse.json", "notebooks/quickstart.ipynb")

@@ -10,14 +10,39 @@ if TYPE_CHECKING:
     from .kernel.ask import ask
     from .kernel.chat import Chat
     from .kernel.connect import connect
-    from .kernel.producer import Cancelled, StreamError
+    from .kernel.endpoint import broadcast, endpoint
+    from .kernel.follow import follow
+    from .kernel.handler import handler
+    from .kernel.producer import Cancelled, StreamError, TaskTimeout
     from .kernel.progress import track
+    from .kernel.run import run
     from .kernel.stream import stream
-    from .kernel.task import Task, task
+    from .kernel.task import Task, current, task
+    from .kernel.tqdm import tqdm, trange
 
 __version__ = "0.1.0"
 
-__all__ = ["Answer", "Cancelled", "Chat", "StreamError", "Task", "ask", "connect", "stream", "task", "track"]
+__all__ = [
+    "Answer",
+    "Cancelled",
+    "Chat",
+    "StreamError",
+    "Task",
+    "TaskTimeout",
+    "ask",
+    "broadcast",
+    "connect",
+    "current",
+    "endpoint",
+    "follow",
+    "handler",
+    "run",
+    "stream",
+    "task",
+    "tqdm",
+    "track",
+    "trange",
+]
 
 _MODULES = {
     "Answer": "answer",
@@ -25,11 +50,20 @@ _MODULES = {
     "Chat": "chat",
     "StreamError": "producer",
     "Task": "task",
+    "TaskTimeout": "producer",
     "ask": "ask",
+    "broadcast": "endpoint",
     "connect": "connect",
+    "current": "task",
+    "endpoint": "endpoint",
+    "follow": "follow",
+    "handler": "handler",
+    "run": "run",
     "stream": "stream",
     "task": "task",
+    "tqdm": "tqdm",
     "track": "progress",
+    "trange": "tqdm",
 }
 
 
@@ -62,3 +96,10 @@ def load_ipython_extension(shell: Any) -> None:
     from .kernel.magics import load
 
     load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext jupyter_sse``."""
+    from .kernel.magics import unload
+
+    unload(shell)

@@ -74,12 +74,16 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
 
 class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a stream was started: the notebook's path, the cell, the execute request, the kernel."""
+    """Where a stream was started: the notebook's path, the cell, the execute request, the kernel.
+
+    thread : its name, where that is not the kernel's main one, which alone an interrupt of the kernel reaches.
+    """
 
     path: str | None = None
     cell: str | None = None
     execution: str | None = None
     kernel: str | None = None
+    thread: str | None = None
 
 
 class Hello(Event, frozen=True, kw_only=True, tag="hello"):
@@ -97,7 +101,10 @@ class Hello(Event, frozen=True, kw_only=True, tag="hello"):
 
 
 class Start(Event, frozen=True, kw_only=True, tag="start"):
-    """The producer began. `total` is in `unit`s."""
+    """The producer began. `total` is in `unit`s.
+
+    stall : seconds without an event after which it is shown as stalled; 0 for never.
+    """
 
     title: str | None = None
     kind: Name = field(default_factory=lambda: "task")
@@ -107,6 +114,7 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     cancellable: bool = field(default_factory=lambda: False)
     origin: Origin | None = None
     model: str | None = None
+    stall: Number | None = None
 
 
 class Delta(Event, frozen=True, kw_only=True, tag="delta"):
@@ -132,7 +140,13 @@ class Tool(Event, frozen=True, kw_only=True, tag="tool"):
 
 
 class Progress(Event, frozen=True, kw_only=True, tag="progress"):
-    """One bar's state. `pct` 0 to 100; `rate` in units a second; `eta` in seconds; `parent` is another bar's name."""
+    """One bar's state. `pct` 0 to 100; `rate` in units a second; `eta` in seconds; `parent` is another bar's name.
+
+    label : what it is called, where that is not its name.
+    message : what is said beside it, such as tqdm's postfix.
+    scale : figures are shown with prefixes (k, M, G), each this much larger than the one before.
+    state : how it ended. A `removed` one is shown no more.
+    """
 
     bar: Name = field(default_factory=lambda: "main")
     n: Number
@@ -143,6 +157,9 @@ class Progress(Event, frozen=True, kw_only=True, tag="progress"):
     eta: Number | None = None
     unit: str | None = None
     parent: Name | None = None
+    label: str | None = None
+    scale: int | None = None
+    state: Literal["complete", "early", "removed"] | None = None
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):
@@ -154,11 +171,15 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
 
 
 class Log(Event, frozen=True, kw_only=True, tag="log"):
-    """Output: one line, or several separated by line feeds."""
+    """Output: one line, or several separated by line feeds. It may have a terminal's colours (SGR escape sequences).
+
+    key : it is one line, and takes the place of the one with this key, such as a bar that a terminal draws again.
+    """
 
     text: str
     level: str | None = None
     source: str = field(default_factory=lambda: "stdout")
+    key: Name | None = None
 
 
 class Preview(Event, frozen=True, kw_only=True, tag="preview"):
@@ -192,23 +213,31 @@ class Usage(Event, frozen=True, kw_only=True, tag="usage"):
 
 
 class Done(Event, frozen=True, kw_only=True, tag="done"):
-    """Terminal: the stream ended as meant."""
+    """Terminal: the stream ended as meant.
+
+    via : what made it end before its time: the producer itself, which saw that it was asked to, or an interrupt.
+    """
 
     reason: Literal["stop", "length", "cancelled", "timeout", "closed"] = field(default_factory=lambda: "stop")
     result: Any = None
+    via: Literal["producer", "interrupt"] | None = None
 
 
 class Error(Event, frozen=True, kw_only=True, tag="error"):
-    """Terminal: the stream failed. `code` is for programs, `message` for people; `retry_after` in seconds."""
+    """Terminal: the stream failed. `code` is for programs, `message` for people; `retry_after` in seconds.
+
+    traceback : where in the program, as Python prints it.
+    """
 
     message: str
     code: Name = field(default_factory=lambda: "error")
     retryable: bool = field(default_factory=lambda: False)
     retry_after: Number | None = None
+    traceback: str | None = None
 
 
 class Reset(Event, frozen=True, kw_only=True, tag="reset"):
-    """Start again from this snapshot, which holds all events up to `seq`."""
+    """Start again from this snapshot, which holds all events up to `seq`; the last of them came at `ts`."""
 
     reason: str
     snapshot: Any

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from .events import (
+    Audio,
     Delta,
     Done,
     Error,
@@ -29,7 +30,7 @@ from .events import (
     Usage,
 )
 
-__all__ = ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Status", "fold"]
+__all__ = ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Sound", "Status", "fold"]
 
 LOG_LINES = 200
 STEPS = 200
@@ -48,11 +49,20 @@ class LogTail(Struct, kw_only=True):
     count: int = 0
 
 
+class Sound(Struct, frozen=True, kw_only=True):
+    """Which events of the stream are its sound: `count` of those from `first` to `last`. The chunks stay in the log."""
+
+    mime: str
+    first: int
+    last: int
+    count: int
+
+
 class Snapshot(Struct, kw_only=True):
     """A stream's state after event `seq`.
 
     `started`, `updated` and `ended` are seconds since 1970 by the producer's clock, None where it gave none.
-    `reason` is that of the `done` event.
+    `reason` and `via` are those of the `done` event.
     """
 
     stream: str = ""
@@ -64,6 +74,7 @@ class Snapshot(Struct, kw_only=True):
     total: int | float | None = None
     unit: str | None = None
     cancellable: bool = False
+    stall: int | float | None = None
     origin: Origin | None = None
     text: str = ""
     reasoning: str = ""
@@ -71,9 +82,11 @@ class Snapshot(Struct, kw_only=True):
     steps: list[Step] = field(default_factory=list)
     log: LogTail = field(default_factory=LogTail)
     previews: list[Preview] = field(default_factory=list)
+    audio: Sound | None = None
     tools: list[Tool] = field(default_factory=list)
     usage: Usage | None = None
     reason: str | None = None
+    via: str | None = None
     result: Any = None
     error: Error | None = None
     started: float | None = None
@@ -117,6 +130,11 @@ def fold(snapshot: Snapshot, events: Iterable[tuple[int, Event | Unknown]]) -> S
 def _apply(new: Snapshot, event: Event) -> None:
     if isinstance(event, Progress):
         _set_bar(new.bars, event)
+    elif isinstance(event, Log) and event.key is not None:
+        known = len(new.log.lines)
+        _put(new.log.lines, event, lambda old: old.key == event.key)
+        new.log.count += len(new.log.lines) - known
+        del new.log.lines[:-LOG_LINES]
     elif isinstance(event, Log):
         lines = event.text.removesuffix("\n").split("\n")
         new.log.count += len(lines)
@@ -131,6 +149,10 @@ def _apply(new: Snapshot, event: Event) -> None:
     elif isinstance(event, Preview):
         _put(new.previews, event, lambda old: event.key is not None and old.key == event.key)
         del new.previews[:-PREVIEWS]
+    elif isinstance(event, Audio):
+        old = new.audio
+        first, count = (new.seq, 0) if old is None else (old.first, old.count)
+        new.audio = Sound(mime=event.mime, first=first, last=new.seq, count=count + 1)
     elif isinstance(event, Tool):
         _set_tool(new.tools, event)
     elif isinstance(event, Usage):
@@ -142,11 +164,13 @@ def _apply(new: Snapshot, event: Event) -> None:
         new.total = event.total
         new.unit = event.unit
         new.cancellable = event.cancellable
+        new.stall = event.stall
         new.origin = event.origin
         new.started = event.ts
     elif isinstance(event, Done):
         new.status = "cancelled" if event.reason == "cancelled" else "done"
         new.reason = event.reason
+        new.via = event.via
         new.result = event.result
         new.ended = event.ts
     elif isinstance(event, Error):
@@ -165,16 +189,23 @@ def _put(items: list[E], item: E, same: Callable[[E], bool]) -> None:
 
 
 def _set_bar(bars: list[Progress], event: Progress) -> None:
-    """A bar's total, unit and parent last until they are set anew; everything else is replaced."""
+    if event.state == "removed":
+        bars[:] = [bar for bar in bars if bar.bar != event.bar]
+        return
     old = next((bar for bar in bars if bar.bar == event.bar), None)
-    if old is not None:
-        event = msgspec.structs.replace(
-            event,
-            total=old.total if event.total is None else event.total,
-            unit=old.unit if event.unit is None else event.unit,
-            parent=old.parent if event.parent is None else event.parent,
-        )
-    _put(bars, event, lambda other: other.bar == event.bar)
+    _put(bars, bar_after(old, event), lambda other: other.bar == event.bar)
+
+
+def bar_after(old: Progress | None, event: Progress) -> Progress:
+    """A bar's total, unit and parent last until they are set anew; everything else is replaced."""
+    if old is None:
+        return event
+    return msgspec.structs.replace(
+        event,
+        total=old.total if event.total is None else event.total,
+        unit=old.unit if event.unit is None else event.unit,
+        parent=old.parent if event.parent is None else event.parent,
+    )
 
 
 def _set_tool(tools: list[Tool], event: Tool) -> None:

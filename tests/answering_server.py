@@ -47,11 +47,16 @@ async def gated(question):
     finally:
         (HOME / (name + ".ended")).touch()
 
+async def echo(question):
+    """The question, letter by letter."""
+    for letter in question.message:
+        yield letter
+
 async def failing(question):
     yield "Half an"
     raise ProviderError("The model is tired.", "provider_unavailable", retryable=True)
 
-c.SSE.providers = dict(told=told, gated=gated, failing=failing)
+c.SSE.providers = dict(told=told, gated=gated, echo=echo, failing=failing)
 c.SSE.chat_rate = {rate!r}
 '''
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 from harness import JupyterServer, installed
+from hypothesis import HealthCheck, settings
 from reading import Reading
+
+# A slow machine is no fault of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 MakeServer = Callable[..., JupyterServer]
 

@@ -51,7 +51,7 @@ class _Connection:
                 return
             first = data.partition(b"\r\n")[0]
             if first.endswith(b"HTTP/1.1"):
-                self.is_stream = b"jupyter-sse/events " in first
+                self.is_stream = self.proxy.path in first
                 self.left = next(self.proxy.lengths, None) if self.is_stream else None
             self.server.sendall(data)
 
@@ -99,6 +99,7 @@ class FaultProxy:
         self.flowing = threading.Event()
         self.flowing.set()
         self.rate: float | None = None
+        self.path = b"jupyter-sse/events "  # of an event stream
         self.lengths: Iterator[int] = iter(())  # of the event streams to come, until they are cut
         self._unavailable = False
         self._dead: list[_Connection] = []

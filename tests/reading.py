@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from typing import ClassVar
 
-from harness import JupyterServer
+from harness import SECONDS, JupyterServer
 
 from jupyter_sse.sse import Decoder, Frame
 
@@ -22,7 +22,7 @@ class Reading:
         *,
         body: str | None = None,
         port: int | None = None,
-        timeout: float = 20,
+        timeout: float = SECONDS,
         **headers: str,
     ) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=timeout)

@@ -19,14 +19,21 @@ MAY_IMPORT = {
     "state": {"events"},
     "output": {"events", "state"},
     "transcript": {"output", "state"},
+    "webhook": {"output", "state"},
     "sse": set(),
     "log": set(),
-    "kernel": {"events", "state", "output", "transcript", "chat"},
-    "server": {"events", "state", "output", "transcript", "sse", "log", "chat"},
+    "address": set(),
+    "formats": {"chat", "events", "sse", "state"},
+    "nginx": set(),
+    "kernel": {"address", "events", "state", "output", "transcript", "webhook", "chat", "endpoints"},
+    "server": {"events", "state", "output", "transcript", "webhook", "sse", "log", "chat", "endpoints", "formats"},
     "chat": {"events"},
-    "cli": {ROOT},
+    "endpoints": {"events", "sse"},
+    "client": {"address", "events", "state", "sse"},
+    "tail": {"client", "events", "state", "output"},
+    "cli": {ROOT, "address", "client", "kernel", "nginx", "tail"},
 }
-PURE = {"events", "state", "output", "transcript", "sse"}
+PURE = {"events", "formats", "state", "output", "transcript", "sse"}
 """These touch no socket, file, clock or thread, so that they can be tested with bytes alone."""
 
 PURE_MAY_USE = {"__future__", "codecs", "collections", "msgspec", "re", "typing"}

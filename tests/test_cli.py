@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import nbformat
 import pytest
-from harness import wait_for
+from harness import end, wait_for
 
 import jupyter_sse
 from jupyter_sse import cli
@@ -143,7 +143,7 @@ def test_the_demo_opens_jupyterlab_on_the_quickstart(server: JupyterServer, tmp_
             assert wait_for(lambda: client.get("lab/tree/quickstart.ipynb").status_code == 200, "the page")
             content = client.get("api/contents/quickstart.ipynb").raise_for_status().json()["content"]
             nbformat.validate(content)
-            assert client.get("jupyter-sse/streams").status_code == 200
+            # Extensions start after the pages are served: until then, a 503.
+            assert wait_for(lambda: client.get("jupyter-sse/streams").status_code == 200, "the extension to start")
     finally:
-        lab.terminate()
-        lab.wait(30)
+        end(lab, output)

@@ -10,10 +10,15 @@ import pytest
 import jupyter_sse
 
 PUBLIC = {
-    "jupyter_sse": ["Answer", "Cancelled", "Chat", "StreamError", "Task", "ask", "connect", "stream", "task", "track"],
-    "jupyter_sse.log": ["TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Meta", "overdue"],
+    "jupyter_sse": [
+        "Answer", "Cancelled", "Chat", "StreamError", "Task", "TaskTimeout", "ask", "broadcast", "connect",
+        "current", "endpoint", "follow", "handler", "run", "stream", "task", "tqdm", "track", "trange",
+    ],
+    "jupyter_sse.log": [
+        "FRAMES", "TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Media", "Meta", "overdue",
+    ],
     "jupyter_sse.sse": ["Decoder", "Frame", "FrameTooLarge", "encode"],
-    "jupyter_sse.state": ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Status", "fold"],
+    "jupyter_sse.state": ["LOG_LINES", "PREVIEWS", "STEPS", "LogTail", "Snapshot", "Sound", "Status", "fold"],
     "jupyter_sse.events": [
         "CONNECTION_TYPES", "EVENT_TYPES", "TERMINAL_TYPES", "Audio", "Delta", "Done", "Error", "Event", "EventError",
         "Hello", "Log", "Origin", "Ping", "Preview", "Progress", "Reasoning", "Reset", "Start", "Step", "Tool",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from harness import wait_for
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from test_log import Bench, Disk, Pair, opened, replay
@@ -202,6 +202,4 @@ class FallbackPair(Pair):
 
 
 TestFallbackPair = pytest.mark.timeout(120)(FallbackPair.TestCase)
-TestFallbackPair.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestFallbackPair.settings = settings(max_examples=40, stateful_step_count=25)

@@ -8,15 +8,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from jupyter_sse.log import TOMBSTONE_SECONDS, Entry, Gap, Gone, Log, LogError, Meta, overdue
+from jupyter_sse.log import FRAMES, TOMBSTONE_SECONDS, Entry, Gap, Gone, Log, LogError, Media, Meta, overdue
 from jupyter_sse.log import sqlite as sqlite_module
 from jupyter_sse.log.fallback import FallbackLog
 from jupyter_sse.log.memory import MemoryLog
@@ -223,6 +224,53 @@ def test_the_last_snapshot_is_kept(bench: Bench) -> None:
     assert bench.run(bench.log.snapshot("s")) is None
 
 
+def test_media_are_told_in_parts_and_go_with_their_stream(bench: Bench) -> None:
+    bench.append("s", *HELLO)
+    film = bytes(range(256)) * 40
+    if bench.disk.full:  # memory is not for films
+        with pytest.raises(LogError):
+            bench.run(bench.log.put_media("s", "film", "video/mp4", film, key=None, keep=2))
+        return
+    assert bench.run(bench.log.put_media("s", "film", "video/mp4", film, key=None, keep=2)) == len(film)
+    for start, length in ((0, 0), (0, 1), (255, 600), (len(film) - 5, 100), (len(film), 1), (0, len(film))):
+        part = bench.run(bench.log.media("s", "film", start, length))
+        assert part == Media("video/mp4", len(film), film[start : start + length])
+    assert bench.run(bench.log.media("s", "other")) is None
+    assert bench.run(bench.log.media("other", "film")) is None
+    bench.run(bench.log.delete("s"))
+    assert bench.run(bench.log.media("s", "film")) is None
+    with pytest.raises(Gone):
+        bench.run(bench.log.put_media("s", "film", "video/mp4", film, key=None, keep=2))
+
+
+def test_of_a_film_more_frames_are_kept_while_there_is_room(bench: Bench) -> None:
+    bench.append("s", *HELLO)
+    if bench.disk.full:
+        return
+
+    def put(name: str, size: int, key: str | None = "film") -> int:
+        grown: int = bench.run(bench.log.put_media("s", name, "image/png", bytes(size), key=key, keep=2, room=1000))
+        return grown
+
+    def kept(names: list[str]) -> list[str]:
+        return [name for name in names if bench.run(bench.log.media("s", name)) is not None]
+
+    before = bench.entry("s").bytes
+    put("other", 900, key="other")
+    grown = [put(str(number), 100) for number in range(30)]
+    assert grown == [100] * 10 + [0] * 20
+    assert kept(list(map(str, range(30)))) == [str(number) for number in range(20, 30)]
+    put("large", 700)
+    assert kept(list(map(str, range(30)))) == ["27", "28", "29"]
+    put("larger", 5000)
+    assert kept([*map(str, range(30)), "large", "larger", "other"]) == ["large", "larger", "other"]
+    assert bench.entry("s").bytes == before + 900 + 700 + 5000
+    small = [f"small-{number}" for number in range(100)]
+    for name in small:
+        put(name, 1)
+    assert kept(small) == small[-FRAMES:]
+
+
 def test_a_deleted_stream_is_remembered_as_such_and_nothing_else_of_it(bench: Bench) -> None:
     bench.append("s", *HELLO, kind="task", title="secret", path="p.ipynb")
     bench.run(bench.log.save_snapshot("s", b"secret"))
@@ -410,9 +458,7 @@ class Pair(RuleBasedStateMachine):
 
 
 TestPair = pytest.mark.timeout(120)(Pair.TestCase)
-TestPair.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestPair.settings = settings(max_examples=25, stateful_step_count=25)
 
 
 # what the one on disk does besides
@@ -691,6 +737,16 @@ def test_reading_does_not_wait_for_a_write(disk: Bench) -> None:
         other.execute("BEGIN IMMEDIATE")
         assert disk.run(disk.log.read("s", 0)) == [(1, b"1")]
         other.rollback()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 has no blobopen")
+def test_a_part_of_a_film_costs_no_more_than_the_part(disk: Bench) -> None:
+    disk.append("s", *HELLO)
+    disk.run(disk.log.put_media("s", "film", "video/mp4", bytes(32 << 20), key=None, keep=2))
+    began = time.process_time()
+    for start in range(0, 32 << 20, 64 << 10):
+        disk.run(disk.log.media("s", "film", start, 100))
+    assert time.process_time() - began < 2
 
 
 def test_the_room_of_what_expired_goes_back_to_the_disk(disk: Bench) -> None:

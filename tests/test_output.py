@@ -17,7 +17,18 @@ from nbconvert import HTMLExporter, MarkdownExporter
 
 from jupyter_sse import output
 from jupyter_sse.events import Error, Log, Preview, Progress, Step, Tool, Usage
-from jupyter_sse.output import MIME, bar_text, bounded, headline, mimebundle, to_markdown, to_text
+from jupyter_sse.output import (
+    MIME,
+    TABLE,
+    bar_text,
+    bounded,
+    headline,
+    media_of,
+    mimebundle,
+    to_markdown,
+    to_text,
+    with_media,
+)
 from jupyter_sse.state import LogTail, Snapshot
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nnot really").decode()
@@ -196,6 +207,10 @@ def test_headline(snapshot: Snapshot, words: str) -> None:
         (Progress(n=-1, total=10), "░░░░░░░░░░ 0 % · -1/10"),
         (Progress(n=0.5, total=2, eta=61), "██░░░░░░░░ 25 % · 0.5/2 · 1:01 left"),
         (Progress(n=1, total=2, message="a\nb"), "█████░░░░░ 50 % · 1/2 · a b"),
+        (Progress(n=1, total=2, eta=9, state="early"), "█████░░░░░ 50 % · 1/2 · stopped early"),
+        (Progress(n=1536, unit="B", scale=1024, rate=512), "1.5 kB · 512 B/s"),
+        (Progress(n=999_999, total=2e6, unit="B", scale=1000, rate=1e9), "████░░░░░░ 50 % · 1 M/2 M · 1 GB/s"),
+        (Progress(n=5e21, scale=1000), "5000 E"),
     ],
 )
 def test_bars(bar: Progress, text: str) -> None:
@@ -206,6 +221,24 @@ def test_bars_whose_parents_go_round_in_a_ring() -> None:
     text = to_text(Snapshot(bars=[Progress(bar="a", n=1, parent="b"), Progress(bar="b", n=2, parent="a")]))
     assert "a: 1" in text
     assert "b: 2" in text
+
+
+def test_the_title_of_one_bar_stands_above_it_and_those_of_several_beside_them() -> None:
+    one = Snapshot(
+        kind="bars", title="Load", status="done", bars=[Progress(n=1), Progress(bar="in", n=1, parent="main")]
+    )
+    assert to_text(one) == "Load: done\n1\n  in: 1"
+    two = msgspec.structs.replace(one, bars=[Progress(n=1), Progress(bar="main 2", label="Train", n=2)])
+    assert to_text(two) == "[done]\nLoad: 1\nTrain: 2"
+    assert to_markdown(two) == "*done*\n\n```\nLoad: 1\nTrain: 2\n```"
+
+
+def test_bars_of_which_none_is_left_leave_nothing_but_what_was_said_or_went_wrong() -> None:
+    gone = Snapshot(kind="bars", title="Load", status="done", reason="stop")
+    assert [mimebundle(gone)[mime] for mime in ("text/plain", "text/markdown")] == ["", ""]
+    assert mimebundle(gone)[MIME]["snapshot"]["title"] == "Load"
+    for more in ({"log": LogTail(lines=[Log(text="x")], count=1)}, {"reason": "cancelled"}, {"kind": "task"}):
+        assert "Load" in mimebundle(msgspec.structs.replace(gone, **more))["text/plain"]
 
 
 def test_a_cancelled_bar_stays_where_it_was() -> None:
@@ -286,7 +319,7 @@ def saved_size(*states: Snapshot) -> int:
     return len(nbformat.writes(nbformat.v4.new_notebook(cells=cells)).encode())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(snapshots)
 def test_whatever_a_stream_holds_its_saved_output_is_bounded(snapshot: Snapshot) -> None:
     assert saved_size(snapshot) < MOST
@@ -346,3 +379,48 @@ def test_text_that_utf8_cannot_carry() -> None:
     )
     for text in msgspec.json.decode(msgspec.json.encode(mimebundle(odd))).values():
         assert text
+
+
+def test_what_is_saved_as_text_has_no_escape_sequences() -> None:
+    lines = [Log(text="\x1b[1;31mred\x1b[0m [1m] \x1b]8;;https://x.org\x07link\x1b(B")]
+    state = Snapshot(stream="s", status="done", log=LogTail(lines=lines, count=1))
+    assert "red [1m] link" in to_text(state)
+    assert "\x1b" not in to_text(state) + to_markdown(state)
+
+
+def test_what_only_the_server_has_is_no_picture_of_the_notebook() -> None:
+    url = "/jupyter-sse/streams/x/media/y.png"
+    snapshot = Snapshot(
+        stream="s",
+        status="done",
+        previews=[Preview(mime="image/png", url=url, alt="Plot"), Preview(mime="image/png", url="https://e.org/a.png")],
+        result={"mime": "image/png", "url": url},
+    )
+    assert media_of(snapshot) == [url, "https://e.org/a.png", url]
+    markdown = mimebundle(snapshot)["text/markdown"]
+    assert url not in markdown
+    assert "*Plot*" in markdown
+    assert "![picture](<https://e.org/a.png>)" in markdown
+    inlined = with_media(snapshot, {url: "AAAA"})
+    assert [(one.url, one.data) for one in inlined.previews] == [(None, "AAAA"), ("https://e.org/a.png", None)]
+    assert inlined.result == {"mime": "image/png", "data": "AAAA"}
+    assert mimebundle(inlined)["text/markdown"].count("data:image/png;base64,AAAA") == 2
+
+
+def test_a_traceback_is_folded_and_bounded() -> None:
+    trace = "Traceback (most recent call last):\n" + "  File\n" * 100_000 + "\x1b[31mValueError\x1b[0m: ```no```"
+    snapshot = Snapshot(stream="s", status="error", error=Error(message="ValueError: no", traceback=trace))
+    markdown = mimebundle(snapshot)["text/markdown"]
+    assert "<details><summary>Traceback</summary>" in markdown
+    assert "\n````\n" in markdown
+    assert "ValueError: ```no```" in markdown
+    assert "\x1b" not in markdown
+    assert len(markdown) < 10_000
+
+
+def test_a_result_that_is_too_large_is_left_out() -> None:
+    for result in (
+        {"mime": "image/png", "data": "A" * (5 << 20)},
+        {"mime": TABLE, "columns": [], "rows": [["x"] * 99_999]},
+    ):
+        assert "left out" in mimebundle(Snapshot(stream="s", status="done", result=result))["text/plain"]

@@ -24,7 +24,7 @@ import jupyter_sse
 REPOSITORY = Path(__file__).parent.parent
 BUNDLE = "jupyter_sse/static/widget.js"
 MONITOR = "jupyter_sse/static/monitor.js"
-EXTRAS = ("jupyter_sse/static/highlight.js", "jupyter_sse/static/math.js")
+EXTRAS = ("jupyter_sse/static/highlight.js", "jupyter_sse/static/math.js", "jupyter_sse/static/model.js")
 LABEXTENSION = "jupyter_sse/labextension/package.json"
 DATA = f"jupyter_sse-{jupyter_sse.__version__}.data/data"
 CONFIG = f"{DATA}/etc/jupyter/jupyter_server_config.d/jupyter_sse.json"
@@ -108,7 +108,7 @@ def test_the_wheel_brings_the_labextension_to_where_jupyterlab_looks(wheel: zipf
 def test_the_widget_is_small_and_what_is_large_is_apart(wheel: zipfile.Path) -> None:
     bundle = (wheel / BUNDLE).read_bytes()
     assert len(gzip.compress(bundle)) < 90_000
-    for name, marks in zip(EXTRAS, (b"registerLanguage", b"mathbb"), strict=True):
+    for name, marks in zip(EXTRAS, (b"registerLanguage", b"mathbb", b"KHR_materials"), strict=True):
         assert marks in (wheel / name).read_bytes()
         assert marks not in bundle
 
@@ -143,7 +143,7 @@ def test_a_kernel_alone_gets_little(wheel: zipfile.Path) -> None:
     metadata = email.parser.Parser().parsestr((wheel / path).read_text(encoding="utf-8"))
     required = metadata.get_all("Requires-Dist") or []
     base = {re.split(r"[ <>=;\[]", line)[0] for line in required if "extra ==" not in line}
-    assert base == {"anywidget", "msgspec", "wcwidth", "websockets"}
+    assert base == {"anywidget", "msgspec", "wcwidth", "tqdm", "websockets"}
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.10"
     assert set(metadata.get_all("Provides-Extra") or []) >= {"server", "lab", "chat", "test", "dev"}

@@ -8,10 +8,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from ..events import Delta, Error, Event, Reasoning, Tool, Usage
+from ..events import Audio, Delta, Error, Event, Reasoning, Tool, Usage
 
 __all__ = ["READERS", "Reader"]
 
+SPOKEN = "audio/pcm;rate=24000;channels=1"
+"""What OpenAI streams an answer's sound in, and nothing else: `pcm16`."""
 CUT = {"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded"}
 """What the APIs call the end of an answer that is longer than it may be."""
 
@@ -31,6 +33,7 @@ class Reader:
         self._open: list[_Call] = []
         self._names: dict[str, str] = {}
         self._usage: dict[Any, Usage] = {}
+        self._sounds = 0
 
     @staticmethod
     def knows(item: Any) -> bool:
@@ -122,6 +125,7 @@ class ChatCompletions(Reader):
             yield Delta(
                 text=_text(_get(delta, "content")) or _text(_get(delta, "refusal")) or _text(_get(choice, "text"))
             )
+            yield from self._spoken(_get(delta, "audio"))
             for call in _get(delta, "tool_calls") or ():
                 function = _get(call, "function")
                 yield from self._piece(
@@ -133,6 +137,12 @@ class ChatCompletions(Reader):
         usage = _get(item, "usage")
         given, taken = _get(usage, "prompt_tokens"), _get(usage, "completion_tokens")
         yield from self._used(_get(item, "id"), given, taken, _get(usage, "cost"))
+
+    def _spoken(self, audio: Any) -> Iterator[Event]:
+        yield Delta(text=_text(_get(audio, "transcript")))
+        if data := _text(_get(audio, "data")):
+            yield Audio(mime=SPOKEN, data=data, n=self._sounds)
+            self._sounds += 1
 
 
 def _helper(item: Any) -> bool:

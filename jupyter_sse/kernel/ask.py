@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from ..chat import Question, title_of
 from . import link
 from .answer import Answer
 from .follower import Follower
+from .origin import in_coroutine
 from .producer import Producer
 from .stream import Pump
 from .websocket import RefusedError
@@ -23,9 +23,6 @@ __all__ = ["ask", "begin"]
 
 QUESTION_BYTES = 1 << 20
 """What a server takes, with all that was said before."""
-
-_COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-_PART_OF_ITS_CALLER = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"}
 
 
 def ask(
@@ -62,7 +59,7 @@ def ask(
         If somebody presses Cancel.
     """
     answer = begin(question, model, system=system, history=history, title=title, display=display)
-    return answer if _in_coroutine(sys._getframe(1)) else answer._wait()
+    return answer if in_coroutine(sys._getframe(1)) else answer.wait()
 
 
 def begin(
@@ -134,12 +131,6 @@ def _turn(entry: Any) -> list[dict[str, str]]:
 def _check_over(answer: Answer) -> None:
     if answer.status == "running":
         raise ValueError("an answer in the history is not over: await it first")
-
-
-def _in_coroutine(frame: Any) -> bool:
-    while frame is not None and frame.f_code.co_name in _PART_OF_ITS_CALLER:
-        frame = frame.f_back
-    return frame is not None and bool(frame.f_code.co_flags & _COROUTINE)
 
 
 def _answer_here(question: Question, history: list[dict[str, str]], title: str, display: bool) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..events import Delta, Done, Error, Event, Log, Reasoning
+from ..events import Delta, Done, Error, Event, Log, Reasoning, Unknown
 from .record import Record
 
 __all__ = ["Channel", "Sampler", "instead"]
@@ -36,13 +36,15 @@ class Sampler:
 class Channel(Record):
     """One stream's way from its producer to the server. Only the link's thread touches what it holds."""
 
-    def __init__(self, stream: str, title: str = "") -> None:
+    def __init__(self, stream: str, title: str = "", webhook: str | None = None) -> None:
         super().__init__(stream, title)
+        self.webhook = webhook  # where the server is to tell the stream's end, until it knows
+        self.server_has_webhook = False
         self.acked = 0
         self.closed = False
         self.lost = 0
         self.max_text = MERGED_TEXT
-        self.fresh: list[Event] = []
+        self.fresh: list[Event | Unknown] = []
         self.waiting: deque[bytes] = deque()
         self.sent: deque[bytes] = deque()
         self.replaced: set[int] = set()
@@ -55,8 +57,12 @@ class Channel(Record):
         """Merged texts stay below the size of an event, even if each character is escaped."""
         self.max_text = min(MERGED_TEXT, max_event // 8)
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event | Unknown) -> None:
         """Queue an event; a text that follows one of the same kind joins it, a log line only in a burst of them."""
+        if isinstance(event, Unknown):
+            self.settle()
+            self.fresh.append(event)
+            return
         kind = type(event)
         if kind is Delta or kind is Reasoning or kind is Log:
             text: str = event.text  # type: ignore[attr-defined]
@@ -122,7 +128,8 @@ class Channel(Record):
 def _same_log(first: Event | None, event: Event) -> bool:
     assert isinstance(first, Log)
     assert isinstance(event, Log)
-    return first.level == event.level and first.source == event.source and first.ts is None and event.ts is None
+    plain = all(log.ts is None and log.key is None for log in (first, event))
+    return plain and first.level == event.level and first.source == event.source
 
 
 def instead(kind: str, fields: dict[str, Any], reason: str) -> tuple[Log, Event | None]:

@@ -16,9 +16,10 @@ import msgspec
 
 from ..chat import title_of
 from ..transcript import Change, ChatError, ChatMessage, ChatState, changed
-from .ask import _in_coroutine, begin
-from .display import _in_notebook
+from .ask import begin
+from .display import in_notebook
 from .follower import Follower
+from .origin import in_coroutine
 from .panel import Panel
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Chat:
         return f"<Chat {self.title or self._id}, {len(self._state.messages)} messages>"
 
     def _ipython_display_(self) -> None:
-        if _in_notebook():
+        if in_notebook():
             self._panel.show()
         else:
             print("\n\n".join(f"{message['role']}: {message['content']}" for message in self.messages) or repr(self))
@@ -137,7 +138,7 @@ class Chat:
             If somebody presses Stop.
         """
         answer = self.begin(question)
-        return answer if _in_coroutine(sys._getframe(1)) else self.wait(answer)
+        return answer if in_coroutine(sys._getframe(1)) else self.wait(answer)
 
     def begin(self, question: str, *, display: bool = False) -> Answer:
         """`ask`, without waiting for anything; with `display` the answer is shown in the cell, too."""
@@ -150,7 +151,7 @@ class Chat:
     def wait(self, answer: Answer) -> Answer:
         """Wait for an answer of this conversation."""
         try:
-            return answer._wait()
+            return answer.wait()
         finally:
             if answer.status != "running":  # in this thread: nbclient hears nothing that comes after the cell
                 for id in [id for id, one in list(self._answers.items()) if one is answer]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..address import parse
 from . import link
-from .websocket import parse
 
 __all__ = ["Connected", "connect"]
 

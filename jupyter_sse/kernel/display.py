@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..state import Snapshot
     from .live import LiveStream
 
-__all__ = ["Output", "View", "display_object", "pause_after", "send_extra", "show"]
+__all__ = ["Output", "View", "display_object", "in_notebook", "pause_after", "send_extra", "show"]
 
 WIDGET_DELAY = 0.15
 WATCH_DELAY = 0.5
@@ -52,19 +52,23 @@ class View(Protocol):
 
     echo: Callable[[Event], None] | None
 
+    def show_again(self) -> None:
+        """Its output has been cleared."""
+
     def finish(self, snapshot: Snapshot) -> None: ...
 
 
 def show(stream: LiveStream) -> View | None:
     """The view for where this process runs."""
     try:
-        return _Guarded(NotebookView(stream) if _in_notebook() else TerminalView(stream))
+        return _Guarded(NotebookView(stream) if in_notebook() else TerminalView(stream))
     except Exception as error:
         _complain(error)
         return None
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """This process shows its work in a notebook."""
     kernel = getattr(shell(), "kernel", None)
     session = getattr(kernel, "session", None)
     # A child that was forked from a kernel cannot publish.
@@ -86,6 +90,13 @@ class _Guarded:
             self._view = None
             _complain(error)
 
+    def show_again(self) -> None:
+        try:
+            if self._view is not None:
+                self._view.show_again()
+        except Exception as error:
+            _complain(error)
+
     def finish(self, snapshot: Snapshot) -> None:
         try:
             if self._view is not None:
@@ -104,10 +115,8 @@ def _complain(error: Exception) -> None:
 class Output:
     """One output of one cell, published and updated from any thread: it goes where it was made."""
 
-    def __init__(self, display_id: str) -> None:
-        running = shell()
-        assert running is not None
-        self._publisher = running.display_pub
+    def __init__(self, display_id: str, publisher: Any = None) -> None:
+        self._publisher: Any = publisher or getattr(shell(), "display_pub", None)
         self._display_id = display_id
         self._parent = self._current_parent()
         self._thread = threading.get_ident()
@@ -148,14 +157,15 @@ class NotebookView:
 
     def __init__(self, stream: LiveStream) -> None:
         self._stream = stream
-        self._output = Output(stream.id)
+        self._output = Output(stream.id, stream.publisher)
         self._lock = threading.Lock()
         self._ended = False
         self._heard = False
         self._widget: Any = None
         self._make = _widget_class()
         self._transport = "server" if stream.remote and not _in_vscode() else "comm"
-        self._output.publish(self._live(), self._hint(), update=False)
+        self._shown = self._live(), self._hint()
+        self._output.publish(*self._shown, update=False)
         # Without a page to show it, its code is not sent: nbclient saves the state of widgets, also of closed ones.
         if self._make is not None and attended():
             stream.later(WATCH_DELAY if self._transport == "server" else WIDGET_DELAY, self._go_live)
@@ -163,7 +173,7 @@ class NotebookView:
     def _live(self) -> dict[str, Any]:
         title = self._stream.title
         return {
-            MIME: {"stream": self._stream.id, "v": 1},
+            MIME: {"stream": self._stream.id, "v": 1, **({"slim": True} if self._stream.slim else {})},
             "text/plain": f"{title}: running" if title else "running",
         }
 
@@ -176,10 +186,13 @@ class NotebookView:
             with self._lock:
                 if self._ended or (self._transport == "server" and self._stream.watched):
                     return
-                self._widget = self._make(stream=self._stream.id, transport=self._transport)
+                self._widget = self._make(
+                    stream=self._stream.id, transport=self._transport, beside="cell" if self._stream.slim else ""
+                )
                 self._widget.on_msg(self._asked)
                 data, metadata = self._widget._repr_mimebundle_()
-                self._output.publish({**data, **self._live()}, {**metadata, **self._hint()}, update=True)
+                self._shown = {**data, **self._live()}, {**metadata, **self._hint()}
+                self._output.publish(*self._shown, update=True)
             if self._transport == "comm":
                 self._stream.listen(self._feed, self._reset)
                 self._reset_again(FIRST_RESET)
@@ -198,7 +211,7 @@ class NotebookView:
             self._stream.cancel()
 
     def _reset(self, snapshot: Snapshot) -> None:
-        self._send(_reset_message(snapshot))
+        self._send(_reset_message(snapshot, self._stream))
 
     def _reset_again(self, after: float) -> None:
         def reset() -> None:
@@ -222,11 +235,16 @@ class NotebookView:
         if widget is not None:
             widget.send(msgspec.json.decode(raw))
 
+    def show_again(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._output.publish(*self._shown, update=False)
+
     def finish(self, snapshot: Snapshot) -> None:
         with self._lock:
             self._ended = True
             widget, self._widget = self._widget, None
-            self._output.publish(mimebundle(snapshot), update=True)
+            self._output.publish(mimebundle(snapshot, slim=self._stream.slim), update=True)
         if widget is not None:
             widget.layout.close()
             widget.close()
@@ -234,7 +252,7 @@ class NotebookView:
 
 def _events_message(first: int, events: list[Event | Unknown], stream: LiveStream) -> bytes:
     raw = b'{"op":"events","seq":%d,"events":[%s]}' % (first, b",".join(map(encode, events)))
-    return min(raw, _reset_message(stream.snapshot), key=len) if len(raw) > FEED_BYTES else raw
+    return min(raw, _reset_message(stream.snapshot, stream), key=len) if len(raw) > FEED_BYTES else raw
 
 
 def pause_after(message: bytes) -> float:
@@ -249,17 +267,18 @@ def send_extra(widget: Any, name: object) -> None:
         widget.send({"op": "extra", "name": name, "code": path.read_text(encoding="utf-8")})
 
 
-def _reset_message(snapshot: Snapshot) -> bytes:
+def _reset_message(snapshot: Snapshot, stream: LiveStream) -> bytes:
     state = bounded(snapshot)
     reset = msgspec.json.decode(encode(Reset(reason="joined", snapshot=state, seq=state.seq)))
-    return msgspec.json.encode({"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]})
+    message = {"op": "reset", "seq": state.seq, "snapshot": reset["snapshot"]}
+    return msgspec.json.encode(message if stream.sound is None else {**message, "sound": stream.sound})
 
 
 def display_object(stream: LiveStream) -> None:
     """Show a stream again, but not where it is shown already: there it is the last line's value."""
     if stream.shown_at is not None and stream.shown_at == place():
         return
-    if not _in_notebook():
+    if not in_notebook():
         print(to_text(bounded(stream.snapshot)))
         return
     running = shell()
@@ -291,5 +310,6 @@ def _widget_class() -> Any:
         stream = traitlets.Unicode().tag(sync=True)
         chat = traitlets.Unicode().tag(sync=True)
         transport = traitlets.Unicode("server").tag(sync=True)
+        beside = traitlets.Unicode().tag(sync=True)
 
     return StreamWidget

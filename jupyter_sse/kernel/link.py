@@ -11,6 +11,7 @@ On purpose:
 - Memory is bounded. A server that is there but slow makes the producer wait; one that is away never does: beyond the
   bound events are dropped, and the stream says how many.
 - Without a server everything else stays as it is: events count as acked at once.
+- What is served from here (`serve`) shares the connection: one message of it in turn with those of the streams.
 - A forked child gets a link of its own, and is silent in the streams it has inherited: a stream has one producer.
 """
 
@@ -29,25 +30,26 @@ import time
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from ..events import Error, Event
+from ..address import Address
+from ..events import Error, Event, Unknown
 from . import websocket
 from .channel import Channel, Sampler
 from .inbox import Inbox, Inquiry
 from .origin import kernel_id
 from .outbox import Outbox
 from .record import TERMINAL, Listener, Record
-from .websocket import Address, RefusedError
+from .websocket import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..state import Snapshot
 
-__all__ = ["Link", "current", "tell", "use"]
+__all__ = ["Link", "Service", "current", "tell", "use"]
 
 MAX_UNACKED = 64 << 20
 """Bytes of events that wait for their ack, in all streams together."""
@@ -63,7 +65,25 @@ SAMPLE_INTERVAL = 0.05
 EXIT_SECONDS = 2.0
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 
-Item = Event | Sampler
+Item = Event | Unknown | Sampler
+
+
+class Service(Protocol):
+    """What this process does for its server, beside sending streams. Does no I/O; called in the link's thread.
+
+    parting : what to send when this is to be done for another server.
+    """
+
+    parting: str
+
+    def messages(self) -> Iterator[str | bytes]:
+        """What to send now: JSON as text, or bytes. The link asks again when it is woken."""
+
+    def heard(self, said: dict[str, Any]) -> None:
+        """Take one message of the server."""
+
+    def cut(self) -> None:
+        """The link is cut."""
 
 
 class Link:
@@ -76,6 +96,8 @@ class Link:
         self._producer = secrets.token_urlsafe(16)
         self._outbox = Outbox(remote=address is not None, max_unacked=max_unacked, warn=self._warn)
         self._inbox = Inbox()
+        self._service: Service | None = None
+        self._welcome: dict[str, Any] = {}
         self._data: deque[tuple[Channel | None, Any, int]] = deque()
         self._control: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._idle = False
@@ -98,11 +120,11 @@ class Link:
 
     # What the user's threads call.
 
-    def open(self, stream: str, title: str = "") -> Channel:
+    def open(self, stream: str, title: str = "", webhook: str | None = None) -> Channel:
         """A new stream."""
         if self._thread is None and not self._silent:
             self._start()
-        return Channel(stream, title)
+        return Channel(stream, title, webhook)
 
     def put(self, channel: Channel, item: Item, size: int = 0) -> None:
         """Append to the stream; `size` in characters if the event may be large.
@@ -127,6 +149,28 @@ class Link:
     def cancel(self, inquiry: Inquiry) -> None:
         """Have the server stop its answer."""
         self._call(lambda: self._inbox.cancel(inquiry))
+
+    def serve(self, service: Service) -> None:
+        """Do this for the server from now on, or look again what there is to do."""
+        self._service = service
+        self._start()
+        self._control.put(self._greet)
+
+    def dismiss(self) -> Service | None:
+        """What this link has served, and does no more."""
+        service, self._service = self._service, None
+
+        def part() -> None:
+            if service is not None and self._socket is not None and self.connected:
+                self._socket.say(service.parting)
+
+        self._control.put(part)
+        return service
+
+    def wake(self) -> None:
+        """The service has something to send."""
+        if not self._silent:
+            self._control.put(None)
 
     def snapshot(self, record: Record, timeout: float = 5.0) -> Snapshot:
         """The stream's state after everything that has been put so far."""
@@ -271,6 +315,7 @@ class Link:
         self._silent = self._idle = True
         self._outbox.connected = False
         self._data = deque()
+        self._service = None
         self._heavy_lock = threading.Lock()
         if self._socket is not None:
             # Only this process's copy: else the server would not see the parent die.
@@ -395,11 +440,19 @@ class Link:
             except Exception:
                 self._closed(connection)
                 return
+        if self._service is not None and self.connected:
+            for said in self._service.messages():
+                assert connection is not None
+                try:
+                    connection.say(said)
+                except Exception:
+                    self._closed(connection)
+                    return
 
     def _rest(self) -> None:
         """See who wants the link, and let those know who wait for everything to be sent."""
         self._outbox.forget()
-        if self._outbox.channels or self._inbox.inquiries:
+        if self._outbox.channels or self._inbox.inquiries or self._service is not None:
             self._wanted.set()
         elif not self._dialled:
             self._wanted.clear()
@@ -423,8 +476,17 @@ class Link:
         if connection is not self._socket:
             return
         said = msgspec.json.decode(message)
+        if said.get("op") == "welcome":
+            self._welcome = said
         self._outbox.heard(said)
         self._inbox.heard(said)
+        if self._service is not None:
+            self._service.heard(said)
+
+    def _greet(self) -> None:
+        """The server is there already, or still."""
+        if self._service is not None and self.connected:
+            self._service.heard(self._welcome)
 
     def _closed(self, connection: websocket.Connection | None, problem: Exception | None = None) -> None:
         if problem is not None:
@@ -438,6 +500,8 @@ class Link:
         self._socket = None
         self._outbox.cut()
         self._inbox.cut()
+        if self._service is not None:
+            self._service.cut()
 
     def _warn(self, about: str, message: str) -> None:
         """Once a subject."""
@@ -467,7 +531,8 @@ class Link:
             self._control.put(lambda connection=connection, problem=problem: self._closed(connection, problem))  # type: ignore[misc]
             if isinstance(problem, RefusedError):
                 delay = LAST_RETRY
-            self._hurry.wait(delay * random.uniform(0.5, 1.0))
+            # Not the generator that the user may have seeded.
+            self._hurry.wait(delay * random.SystemRandom().uniform(0.5, 1.0))
             self._hurry.clear()
             delay = min(LAST_RETRY, delay * 2)
 
@@ -504,8 +569,12 @@ def current() -> Link:
 def use(link: Link) -> None:
     """Streams that start from now on take this link."""
     global _current, _chosen
-    _current = link
+    old, _current = _current, link
     _chosen = link.address
+    service = old.dismiss() if old is not None and old is not link else None
+    if service is not None:
+        service.cut()
+        link.serve(service)
 
 
 def _after_fork() -> None:

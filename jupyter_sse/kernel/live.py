@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from ..events import Done, Error
 from . import display, link
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..state import Snapshot, Status
     from .record import Listener, Record
 
-__all__ = ["LiveStream", "status_after"]
+__all__ = ["LiveStream", "shown_at", "status_after"]
 
 
 class LiveStream:
@@ -24,7 +25,12 @@ class LiveStream:
 
     title : cut at 1000 characters.
     show : it has an output in the cell that runs.
+    slim : it is shown by what is not in the cell's own output.
+    publisher : how its output gets into the notebook, if not as others do now.
     """
+
+    slim = False
+    publisher: Any = None
 
     def __init__(self, title: str | None, *, show: bool = True) -> None:
         self.id = secrets.token_urlsafe(16)
@@ -44,6 +50,7 @@ class LiveStream:
         self._view = display.show(self)
         if self._view is not None:
             self.shown_at = place()
+            _shown.add(self)
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do this in the link's thread, then."""
@@ -65,6 +72,16 @@ class LiveStream:
         return self._record.on_cancel
 
     @property
+    def on_unwatched(self) -> list[Callable[[], object]]:
+        """Called in the link's thread when nobody has read the stream from the server for a while."""
+        return self._record.on_unwatched
+
+    @property
+    def shown_from_here(self) -> bool:
+        """A view gets the stream from this process: the server does not know of it."""
+        return self._record.listener is not None
+
+    @property
     def watched(self) -> bool:
         """A page shows the stream, and gets it from the server."""
         return self._record.watched
@@ -75,9 +92,23 @@ class LiveStream:
         return self._link.snapshot(self._record)
 
     @property
+    def sound(self) -> dict[str, Any] | None:
+        """Its last chunks of sound, for a page that is fed from here; for the link's thread."""
+        record = self._record
+        return {"from": record.sound_from, "chunks": list(record.sound)} if record.sound else None
+
+    @property
     def remote(self) -> bool:
         """There is a server that has this stream, as far as is known."""
         return self._link.address is not None and not isinstance(self._link.problem, RefusedError)
+
+
+_shown: weakref.WeakSet[LiveStream] = weakref.WeakSet()
+
+
+def shown_at(where: object) -> bool:
+    """A stream that is shown there runs."""
+    return any(stream.status == "running" and stream.shown_at == where for stream in list(_shown))
 
 
 def status_after(event: Done | Error) -> Status:

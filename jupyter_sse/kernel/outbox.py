@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..events import Done, Error, Event, Log, Start, encode, type_of
+from ..events import Done, Error, Event, Log, Start, Unknown, encode, type_of
 from .channel import SOURCE, Channel, instead
 from .record import TERMINAL
 
@@ -42,6 +42,7 @@ class Outbox:
         self._warn = warn
         self._sendable: dict[Channel, None] = {}
         self._in_flight: deque[tuple[Channel, int]] = deque()
+        self._webhooks = False  # the server sends them
 
     @property
     def full(self) -> bool:
@@ -81,7 +82,7 @@ class Outbox:
         self._append(channel, Log(text=text, level="error", source=SOURCE), keep=True)
         self._warn(f"lost:{channel.id}", f"{channel.title}: {text}")
 
-    def _append(self, channel: Channel, event: Event, *, keep: bool = False) -> None:
+    def _append(self, channel: Channel, event: Event | Unknown, *, keep: bool = False) -> None:
         if not self._remote or channel.closed:
             channel.number(event)
             return
@@ -91,7 +92,7 @@ class Outbox:
         except Exception as error:
             raw, reason = b"", str(error)
         if reason is not None:
-            log, last = instead(str(event.__struct_config__.tag), msgspec.structs.asdict(event), reason)
+            log, last = instead(_name(event), msgspec.structs.asdict(event), reason)
             self._append(channel, log, keep=True)
             if last is not None:
                 self._append(channel, last)
@@ -110,6 +111,8 @@ class Outbox:
         while self.connected and self._sendable and not self.under_way:
             channel = next(iter(self._sendable))
             del self._sendable[channel]
+            if channel.webhook is not None and not channel.server_has_webhook:
+                yield from self._hand_over(channel, channel.webhook)
             first = channel.acked + len(channel.sent) + 1
             batch: list[bytes] = []
             size = 0
@@ -126,13 +129,26 @@ class Outbox:
             head = f'{{"op":"append","stream":"{channel.id}","seq":{first},"events":['.encode()
             yield head + b",".join(batch) + b"]}"
 
+    def _hand_over(self, channel: Channel, webhook: str) -> Iterator[bytes]:
+        """Before any event, so that the server has it when the stream ends."""
+        channel.server_has_webhook = True
+        if self._webhooks:
+            yield msgspec.json.encode({"op": "webhook", "stream": channel.id, "url": webhook})
+        else:
+            self._warn(
+                "webhook",
+                "This Jupyter server's jupyter_sse is too old to send webhooks: update it there "
+                "(pip install -U jupyter-sse) and start the server again.",
+            )
+
     def cut(self) -> None:
         """The link is cut: what was under way is to be sent again."""
         self.connected = False
         self._in_flight.clear()
         for channel in self.channels.values():
             channel.rewind(channel.acked)
-            if channel.waiting:
+            channel.server_has_webhook = False  # the next one may be another
+            if channel.waiting or channel.webhook is not None:
                 self._sendable[channel] = None
 
     def forget(self) -> None:
@@ -152,6 +168,7 @@ class Outbox:
         op = said.get("op")
         if op == "welcome":
             self.max_event = int(said.get("max_event", MAX_EVENT))
+            self._webhooks = bool(said.get("webhooks"))
             self.connected = True
             return
         channel = self.channels.get(said.get("stream", ""))
@@ -170,6 +187,9 @@ class Outbox:
             self._stop(channel, str(said.get("message") or said.get("code")))
         elif op == "watched":
             channel.watched = True
+        elif op == "unwatched":
+            for action in channel.on_unwatched:
+                action()
         elif op == "cancel":
             for action in channel.on_cancel:
                 action()
@@ -228,3 +248,7 @@ class Outbox:
         self._sendable.pop(channel, None)
         self._landed(channel, lambda last: True)
         self._warn(f"closed:{channel.id}", f"{channel.title}: the server takes no more of this stream: {message}")
+
+
+def _name(event: Event | Unknown) -> str:
+    return event.type if isinstance(event, Unknown) else str(event.__struct_config__.tag)

@@ -114,7 +114,7 @@ class Panel:
             tell(raw)
             return pause_after(raw)
 
-        stream.listen(feed, lambda snapshot: tell(_reset_message(snapshot)))
+        stream.listen(feed, lambda snapshot: tell(_reset_message(snapshot, stream)))
 
     def _state(self) -> dict[str, Any]:
         return {"op": "state", **msgspec.to_builtins(self._conversation.state)}

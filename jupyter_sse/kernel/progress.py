@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 import operator
+import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..events import Progress
 from .channel import Sampler
-from .origin import parent_message
+from .interrupt import interrupt_here
+from .origin import execution
 from .producer import Producer
 
-__all__ = ["Bar", "Scope", "Track", "enter", "leave", "number", "track"]
+__all__ = [
+    "Bar",
+    "Scope",
+    "Track",
+    "around",
+    "enter",
+    "leave",
+    "look_for_cell",
+    "number",
+    "open_bar",
+    "surrounding",
+    "total_or_none",
+    "track",
+]
 
 T = TypeVar("T")
 
@@ -68,25 +83,33 @@ class Bar(Sampler):
     Its rate is smoothed as tqdm's is; of a bar that has ended it is the mean.
     """
 
-    def __init__(
+    def __init__(self, producer: Producer, name: str, **fields: Any) -> None:
+        self.name = name
+        self.producer = producer
+        self.start(**fields)
+
+    def start(
         self,
-        producer: Producer,
-        name: str,
         *,
         n: float = 0,
         total: float | None = None,
         unit: str | None = None,
         parent: str | None = None,
-        message: str | None = None,
+        label: str | None = None,
     ) -> None:
-        self.name = name
+        """Begin, also anew: short loops that follow one another are one bar, and sampled as one."""
         self.n = n
         self.total = total
         self.unit = unit
         self.parent = parent
-        self.message = message
+        self.label = label
+        self.message: str | None = None
+        self.scale: int | None = None
+        self.rate: float | None = None
+        """Its rate where `measured` is False, and somebody else works it out."""
+        self.measured = True
         self.running = True
-        self._producer = producer
+        self.state: Literal["complete", "early", "removed"] | None = None
         self._first_n = self._last_n = n
         self._first = self._last = time.monotonic()
         self._mean_n = self._mean_time = self._samples = 0.0
@@ -94,16 +117,18 @@ class Bar(Sampler):
     def touch(self) -> None:
         if not self.queued:
             self.queued = True
-            self._producer.sample(self)
+            self.producer.sample(self)
 
-    def end(self) -> None:
+    def end(self, state: Literal["complete", "early", "removed"] | None = None) -> None:
         self.running = False
-        self.due = 0.0
+        self.state = state
+        if self.parent is None:  # of nested ones there may be thousands a second
+            self.due = 0.0
         self.touch()
 
     def sample(self) -> Progress:
         n, total = self.n, self.total
-        rate = self._rate(n)
+        rate = self._rate(n) if self.measured else self.rate
         return Progress(
             bar=self.name,
             n=n,
@@ -111,9 +136,12 @@ class Bar(Sampler):
             pct=None if total is None else _percent(n, total),
             message=self.message,
             rate=None if rate is None else float(f"{rate:.4g}"),
-            eta=round((total - n) / rate, 1) if rate and total is not None and n < total else None,
+            eta=round((total - n) / rate, 1) if rate and self.running and total is not None and n < total else None,
             unit=self.unit,
             parent=self.parent,
+            label=self.label,
+            scale=self.scale,
+            state=self.state,
         )
 
     def _rate(self, n: float) -> float | None:
@@ -145,75 +173,135 @@ class Scope(NamedTuple):
     """Where a loop shows its bar: in the task or loop around it."""
 
     producer: Producer
-    bar: str | None
+    bar: Bar | None
+    outer: Scope | None
+
+    @property
+    def is_open(self) -> bool:
+        return (self.bar is None or self.bar.running) and self.producer.status == "running" and not self.producer.silent
 
 
 _scope: ContextVar[Scope | None] = ContextVar("jupyter_sse_scope", default=None)
+_of_main_thread: Scope | None = None
+_naming = threading.Lock()
 
 
-def enter(producer: Producer, bar: str | None = None) -> tuple[Scope, Scope | None]:
+def enter(producer: Producer, bar: Bar | None = None) -> Scope:
     """Loops from here on are inside; hand the result to `leave`."""
-    inner = Scope(producer, bar)
-    outer = _scope.get()
+    global _of_main_thread
+    inner = Scope(producer, bar, _innermost_open(_scope.get()))
     _scope.set(inner)
-    return inner, outer
+    if threading.current_thread() is threading.main_thread():
+        _of_main_thread = inner
+    return inner
 
 
-def leave(scopes: tuple[Scope, Scope | None]) -> None:
+def leave(scope: Scope) -> None:
+    global _of_main_thread
     # A generator may be closed late, or in another context: then there is nothing to put back.
-    if _scope.get() is scopes[0]:
-        _scope.set(scopes[1])
+    if _scope.get() is scope:
+        _scope.set(scope.outer)
+    if _of_main_thread is scope:
+        _of_main_thread = scope.outer
 
 
-def _surrounding() -> Scope | None:
-    """The scope around, unless it was left behind by another cell."""
+_find_cell: Callable[[], Producer | None] | None = None
+
+
+def look_for_cell(find: Callable[[], Producer | None] | None) -> None:
+    """Have this find the stream that the cell is itself, where there is no other; it begins it if need be."""
+    global _find_cell
+    _find_cell = find
+
+
+def _cell_around() -> Producer | None:
+    return None if _find_cell is None else _find_cell()
+
+
+def _innermost_open(scope: Scope | None) -> Scope | None:
+    while scope is not None and not scope.is_open:
+        scope = scope.outer
+    return scope
+
+
+def surrounding() -> Scope | None:
+    """The scope around, unless it was left behind by another cell. A thread without any is inside of what the main
+    thread does."""
     scope = _scope.get()
-    if scope is None or scope.producer.status != "running" or scope.producer.silent:
-        return None
-    started = scope.producer.origin.execution if scope.producer.origin else None
-    return scope if started == parent_message().get("header", {}).get("msg_id") else None
+    if scope is None and threading.current_thread() is not threading.main_thread():
+        scope = _of_main_thread
+    scope = _innermost_open(scope)
+    if scope is not None:
+        started = scope.producer.origin.execution if scope.producer.origin else None
+        if started == execution():
+            return scope
+    cell = _cell_around()
+    return None if cell is None else Scope(cell, None, None)
+
+
+def around() -> Iterator[Producer]:
+    """The streams around, the innermost first."""
+    scope = surrounding()
+    while scope is not None:
+        yield scope.producer
+        scope = _innermost_open(scope.outer)
+    cell = _cell_around()
+    if cell is not None:
+        yield cell
+
+
+def open_bar(
+    producer: Producer, title: str | None, *, parent: Bar | None = None, again: bool = True, **fields: Any
+) -> Bar:
+    """A bar in this stream. With `again`, one of the same name and parent that has ended starts anew."""
+    bars, above = producer.bars, None if parent is None else parent.name
+    with _naming:
+        name = wanted = (title or "main")[:NAME]
+        count = 2
+        while name in bars and not (_has_ended(bars[name], again) and bars[name].parent == above):
+            name, count = f"{wanted} {count}", count + 1
+        if name not in bars and len(bars) >= MAX_BARS:
+            ended = next((other for other, bar in bars.items() if not bar.running), None)
+            if ended is not None:
+                bars[ended] = bars.pop(ended)
+                name, fields = ended, {"label": title or "", **fields}
+        bar = bars.get(name)
+        if bar is None:
+            bar = bars[name] = Bar(producer, name, parent=above, **fields)
+        else:
+            bar.start(parent=above, **fields)
+    return bar
+
+
+def _has_ended(bar: Bar, again: bool) -> bool:
+    return not bar.running and (again or bar.state == "removed")
 
 
 class _Run:
     """One pass over an iterable: a bar in the stream around, else in a stream of its own."""
 
     def __init__(self, title: str | None, total: float | None, unit: str | None) -> None:
-        scope = _surrounding()
+        scope = surrounding()
         self.own = scope is None
         if scope is None:
             self.producer = Producer(title, total=total, unit=unit)
-            name, parent, message = "main", None, None
+            self.producer.reached_by(interrupt_here())
+            self.bar = open_bar(self.producer, None, total=total, unit=unit)
         else:
-            self.producer, parent = scope
-            name, message = _free_name(self.producer.bars, title)
-        self.bar = Bar(self.producer, name, total=total, unit=unit, parent=parent, message=message)
-        self.producer.bars[name] = self.bar
-        self._scopes = enter(self.producer, name)
+            self.producer = scope.producer
+            self.bar = open_bar(self.producer, title, parent=scope.bar, total=total, unit=unit)
+        self._scope = enter(self.producer, self.bar)
         self.bar.touch()
 
     def end(self, error: BaseException | None = None) -> None:
-        self.bar.end()
-        leave(self._scopes)
+        self.bar.end("complete" if error is None else "early")
+        leave(self._scope)
         if not self.own:
             return
         if error is None:
             self.producer.done()
         else:
             self.producer.fail(error)
-
-
-def _free_name(bars: dict[str, Bar], title: str | None) -> tuple[str, str | None]:
-    """A name for a bar, and the message that says what the name does not; an ended bar of the same name starts anew."""
-    wanted = (title or "main")[:NAME]
-    name, count = wanted, 2
-    while name in bars and bars[name].running:
-        name, count = f"{wanted} {count}", count + 1
-    if name in bars or len(bars) < MAX_BARS:
-        return name, None
-    for other, bar in bars.items():
-        if not bar.running:
-            return other, title
-    return name, None
 
 
 class Track(Generic[T]):

@@ -5,14 +5,17 @@ Only the link's thread touches what is in here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
-from ..events import Done, Error, Event, Unknown
+from ..events import Audio, Done, Error, Event, Unknown
 from ..state import Snapshot, fold
 
 __all__ = ["TERMINAL", "Listener", "Record"]
 
 UNFOLDED = 1024
+SOUND = 512 << 10
+"""Characters of sound that a page gets with the state where the kernel feeds it: 8 s of samples, 25 of MP3."""
 TERMINAL = (Done, Error)
 
 Listener = Callable[[int, "list[Event | Unknown]"], float]
@@ -28,10 +31,14 @@ class Record:
         self.snapshot = Snapshot(stream=stream)
         self.seq = 0
         self.ended = False
+        self.sound: deque[tuple[int, Audio]] = deque()  # its last chunks, and the number of the one before
+        self.sound_from = 0
+        self._sound_size = 0
         self.listener: Listener | None = None
         self.unheard: list[Event | Unknown] = []
         self.hear_at = 0.0
         self.on_cancel: list[Callable[[], object]] = []
+        self.on_unwatched: list[Callable[[], object]] = []  # called in the link's thread when nobody reads it
         self.watched = False  # a page shows it, from the server
         self._unfolded: list[tuple[int, Event | Unknown]] = []
         self._unfolded_size = 0
@@ -54,6 +61,15 @@ class Record:
             self.unheard.append(event)
         if isinstance(event, TERMINAL):
             self.ended = True
+        elif isinstance(event, Audio):
+            self._keep(event)
+
+    def _keep(self, event: Audio) -> None:
+        self.sound.append((self.seq, event))
+        self._sound_size += len(event.data)
+        while self._sound_size > SOUND and len(self.sound) > 1:
+            self.sound_from, old = self.sound.popleft()
+            self._sound_size -= len(old.data)
 
     def tell(self, now: float) -> None:
         """Let the listener have what it has not heard, if its time has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import time
 from collections.abc import AsyncIterable, Awaitable, Iterable
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..chat.chunks import Chunks, UnknownChunkError, check_source
-from ..events import Delta, Done, Error, Event, Reasoning
+from ..events import Audio, Delta, Done, Error, Event, Reasoning
 from .answer import Answer
 from .producer import Cancelled, Producer, StreamError, last_line
 
@@ -50,6 +51,8 @@ class Pump:
                 if event.text:
                     self.answer._add([event])
                     self._producer.text(event.text, type(event))
+            elif isinstance(event, Audio):
+                self._producer.audio(base64.b64decode(event.data), event.mime, None)
             elif isinstance(event, Done):
                 self._producer.done(event.reason, event.result)
                 return

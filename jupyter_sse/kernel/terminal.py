@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from ..events import Delta, Event, Log, Progress, Step, Unknown
-from ..output import bar_text, headline
+from ..output import bar_text, headline, label
 
 if TYPE_CHECKING:
     from ..state import Snapshot
@@ -45,6 +45,9 @@ class TerminalView:
             of = f"/{event.of}" if event.of is not None else ""
             self._write_line(f"[{event.step}{of}] {event.message}")
 
+    def show_again(self) -> None:
+        """Nothing is ever cleared."""
+
     def finish(self, snapshot: Snapshot) -> None:
         with self._lock:
             self._erase()
@@ -53,9 +56,7 @@ class TerminalView:
             if snapshot.kind == "answer" and snapshot.status == "done":
                 return
             parts = [f"{snapshot.title}: {headline(snapshot)}" if snapshot.title else headline(snapshot)]
-            parts += [
-                f"{'' if bar.bar == 'main' else bar.bar + ' '}{bar_text(_without_eta(bar))}" for bar in snapshot.bars
-            ]
+            parts += [f"{label(bar)} {bar_text(_without_eta(bar))}".lstrip() for bar in snapshot.bars]
             if snapshot.error is not None:
                 parts.append(snapshot.error.message)
             self._put(sys.stderr, " · ".join(parts) + "\n")
@@ -79,13 +80,14 @@ class TerminalView:
             for event in events:
                 if isinstance(event, Progress):
                     self._bars.pop(event.bar, None)
-                    self._bars[event.bar] = event
+                    if event.state != "removed":
+                        self._bars[event.bar] = event
             if self._bars and self._stream.status == "running" and not self._column:
                 self._draw()
         return REDRAW
 
     def _draw(self) -> None:
-        bars = [f"{'' if bar.bar == 'main' else bar.bar + ' '}{bar_text(bar)}" for bar in self._bars.values()]
+        bars = [f"{label(bar)} {bar_text(bar)}".lstrip() for bar in self._bars.values()]
         title = f"{self._stream.title}: " if self._stream.title else ""
         line = (title + "  |  ".join(bars[-3:]))[: shutil.get_terminal_size().columns - 1]
         self._put(sys.stderr, "\r" + line + " " * max(0, len(self._line) - len(line)))

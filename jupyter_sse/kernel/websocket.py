@@ -1,26 +1,24 @@
-"""Where the server is, and the WebSocket to it. The token is in no repr, message or log of this module."""
+"""The WebSocket to the server. The token is in no repr, message or log of this module."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-import re
 import socket
 import ssl
 import struct
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+
+from ..address import Address, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from websockets.sync.client import ClientConnection
 
-__all__ = ["Address", "Connection", "RefusedError", "connect", "from_environment", "parse"]
+__all__ = ["Connection", "RefusedError", "connect", "from_environment", "tls"]
 
 OPEN_SECONDS = 10.0
 PING_SECONDS = 20.0
@@ -30,50 +28,9 @@ MAX_MESSAGE = 4 << 20
 # Not a child of any logger: at level DEBUG websockets would log the Authorization header.
 _logger = logging.Logger("jupyter_sse.websocket", level=logging.CRITICAL + 1)
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_APP_PAGE = re.compile(r"/(lab|tree|notebooks|doc|edit|retro|consoles|terminals)(/.*)?$")
-
 
 class RefusedError(ConnectionError):
     """A server answered, and does not want this link."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """The server's `jupyter-sse/` root and what opens it."""
-
-    url: str
-    token: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return self.url
-
-    @property
-    def is_loopback(self) -> bool:
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost" or host.endswith(".localhost")
-
-    @property
-    def endpoint(self) -> str:
-        url = urlsplit(self.url)
-        return url._replace(scheme=_SCHEMES[url.scheme], path=url.path + "kernel").geturl()
-
-
-def parse(url: str, token: str | None = None) -> Address:
-    """The address in a URL: of the `jupyter-sse/` root, or any that JupyterLab shows, with its `?token=`."""
-    parts = urlsplit(url.strip())
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise ValueError(f"not the URL of a Jupyter server: {url.split('?')[0]!r}; write it as http://host:8888/")
-    given = parse_qs(parts.query).get("token")
-    path = parts.path
-    path = path[: path.index("/jupyter-sse")] if "/jupyter-sse" in path else _APP_PAGE.sub("", path)
-    root = parts._replace(
-        netloc=parts.netloc.rpartition("@")[2], path=path.rstrip("/") + "/jupyter-sse/", query="", fragment=""
-    )
-    return Address(root.geturl(), token or (given[0] if given else None))
 
 
 def from_environment() -> Address | None:
@@ -95,6 +52,10 @@ class Connection:
 
     def send(self, message: bytes) -> None:
         self._websocket.send(message, text=True)
+
+    def say(self, message: str | bytes) -> None:
+        """Send text as text, and bytes as bytes."""
+        self._websocket.send(message)
 
     def __iter__(self) -> Iterator[str | bytes]:
         yield from self._websocket
@@ -118,17 +79,10 @@ def connect(address: Address) -> Iterator[Connection]:
     from websockets.exceptions import InvalidHandshake, InvalidStatus
     from websockets.sync.client import connect as open_websocket
 
-    context = None
-    if address.endpoint.startswith("wss:"):
-        context = ssl.create_default_context()
-        if address.is_loopback:
-            # The traffic does not leave this machine, and certificates do not name it.
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
     try:
         websocket = open_websocket(
-            address.endpoint,
-            ssl=context,
+            f"ws{address.url.removeprefix('http')}kernel",
+            ssl=tls(address),
             compression=None,
             additional_headers={"Authorization": f"Bearer {address.token}"} if address.token else None,
             user_agent_header="jupyter_sse",
@@ -152,6 +106,18 @@ def connect(address: Address) -> Iterator[Connection]:
         yield Connection(opened)
     finally:
         opened.close()
+
+
+def tls(address: Address) -> ssl.SSLContext | None:
+    """How to know the server, where it is reached by https."""
+    if not address.url.startswith("https:"):
+        return None
+    context = ssl.create_default_context()
+    if address.is_loopback:
+        # The traffic does not leave this machine, and certificates do not name it.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _explain(address: Address, status: int) -> str:

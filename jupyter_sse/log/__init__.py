@@ -11,10 +11,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-__all__ = ["TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Meta", "overdue"]
+__all__ = ["FRAMES", "TOMBSTONE_SECONDS", "Entry", "Gap", "Gone", "Log", "LogError", "Media", "Meta", "overdue"]
 
 TOMBSTONE_SECONDS = 30 * 86400.0
 """How long a deleted stream is remembered as deleted; after that it has never existed."""
+
+FRAMES = 64
+"""How many of the media with the same key are kept at most, beyond those that always are."""
 
 
 class LogError(Exception):
@@ -36,8 +39,8 @@ class Gone(Exception):
 class Meta(Struct, frozen=True, kw_only=True):
     """What is known of a stream from the events appended with it, and who sends them; None leaves what was there.
 
-    `path`, `cell`, `execution` and `kernel` say where it was started. It is `dismissed` when its output has been taken
-    out of its cell: nobody is to put it back.
+    `path`, `cell`, `execution` and `kernel` say where it was started, `created` when, if not just now. It is
+    `dismissed` when its output has been taken out of its cell: nobody is to put it back.
     """
 
     status: str | None = None
@@ -49,6 +52,7 @@ class Meta(Struct, frozen=True, kw_only=True):
     kernel: str | None = None
     producer: str | None = None
     dismissed: bool | None = None
+    created: float | None = None
 
     @property
     def known(self) -> dict[str, Any]:
@@ -60,7 +64,8 @@ class Meta(Struct, frozen=True, kw_only=True):
 class Entry(Meta, frozen=True, kw_only=True):
     """A stream as the log lists it.
 
-    `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept.
+    `seq` is its last event, `first` the oldest kept (`seq` + 1 when none is), `bytes` the size of those kept and of its
+    media.
     `created` and `updated` (written last, or touched) are seconds since 1970 by the server's clock. A `deleted` stream
     keeps its numbers alone.
     """
@@ -74,6 +79,14 @@ class Entry(Meta, frozen=True, kw_only=True):
     created: float
     updated: float
     deleted: bool = False
+
+
+class Media(Struct, frozen=True):
+    """A part of something that is too large for an event; `size` is that of the whole."""
+
+    mime: str
+    size: int
+    data: bytes
 
 
 class Log(Protocol):
@@ -140,11 +153,30 @@ class Log(Protocol):
     async def save_snapshot(self, stream: str, snapshot: bytes) -> None:
         """Keep a state of the stream, so that joining needs only the events behind it. It knows its own number."""
 
+    async def put_media(
+        self, stream: str, name: str, mime: str, data: bytes, *, key: str | None, keep: int, room: int = 0
+    ) -> int:
+        """Keep this with the stream, and of its media with the same `key` only the `keep` newest; but up to `FRAMES` as
+        long as they have at most `room` bytes together.
+
+        Returns by how many bytes the stream has grown.
+
+        Raises
+        ------
+        Gone
+            There is no such stream, or none any more.
+        """
+        ...
+
+    async def media(self, stream: str, name: str, start: int = 0, length: int = 1 << 20) -> Media | None:
+        """What is kept under this name, at most `length` bytes of it."""
+        ...
+
     async def touch(self, streams: Sequence[str]) -> None:
         """Set `updated` of these running streams to now: whoever writes them is there, though nothing has come."""
 
     async def delete(self, stream: str) -> None:
-        """Forget events, snapshot and meta; that the stream existed is remembered for `TOMBSTONE_SECONDS`."""
+        """Forget events, media, snapshot and meta; that the stream existed is remembered for `TOMBSTONE_SECONDS`."""
 
     async def expire(self, *, max_age: float, max_streams: int, max_bytes: int) -> list[str]:
         """Delete what `overdue` says, and the memory of streams deleted long ago; returns the ids deleted now."""

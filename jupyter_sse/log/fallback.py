@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from . import Entry, Gap, Gone, Log, LogError, Meta
+from . import Entry, Gap, Gone, Log, LogError, Media, Meta
 from .memory import MemoryLog
 
 __all__ = ["RETRY_SECONDS", "FallbackLog"]
@@ -143,6 +143,19 @@ class FallbackLog:
                 async with self._writing:
                     await self._adopt(stream, known=True)
         await self._ends.save_snapshot(stream, snapshot)
+
+    async def put_media(
+        self, stream: str, name: str, mime: str, data: bytes, *, key: str | None, keep: int, room: int = 0
+    ) -> int:
+        # Memory is for what must not be lost: of this, the producer has a smaller version.
+        if self._ends.base(stream) is not None:
+            raise LogError(self.problem or "The disk has not got all of this stream yet.")
+        return await self._disk.put_media(stream, name, mime, data, key=key, keep=keep, room=room)
+
+    async def media(self, stream: str, name: str, start: int = 0, length: int = 1 << 20) -> Media | None:
+        if await self._is_deleted(stream):
+            return None
+        return await self._disk.media(stream, name, start, length)
 
     async def touch(self, streams: Sequence[str]) -> None:
         await self._ends.touch(streams)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, Meta, overdue
+from . import FRAMES, TOMBSTONE_SECONDS, Entry, Gap, Gone, Media, Meta, overdue
 
 __all__ = ["MemoryLog"]
 
@@ -22,6 +22,7 @@ class MemoryLog:
         self._entries: dict[str, Entry] = {}
         self._events: dict[str, list[bytes]] = {}
         self._snapshots: dict[str, bytes] = {}
+        self._media: dict[str, dict[str, tuple[str | None, str, bytes]]] = {}  # by name: key, type, data
         self._base: dict[str, int] = {}  # of streams whose events up to here are kept elsewhere
 
     def adopt(self, entry: Entry) -> None:
@@ -129,6 +130,29 @@ class MemoryLog:
         if stream in self._events:
             self._snapshots[stream] = snapshot
 
+    async def put_media(
+        self, stream: str, name: str, mime: str, data: bytes, *, key: str | None, keep: int, room: int = 0
+    ) -> int:
+        entry = self._entries.get(stream)
+        if entry is None or entry.deleted:
+            raise Gone(stream)
+        media = self._media.setdefault(stream, {})
+        media[name] = (key, mime, data)
+        grown = len(data)
+        total = 0
+        for place, one in enumerate([other for other, kept in reversed(media.items()) if kept[0] == key], 1):
+            size = len(media[one][2])
+            total += size
+            if place > keep and (place > FRAMES or total > room):
+                grown -= size
+                del media[one]
+        self._entries[stream] = replace(entry, bytes=entry.bytes + grown)
+        return grown
+
+    async def media(self, stream: str, name: str, start: int = 0, length: int = 1 << 20) -> Media | None:
+        found = self._media.get(stream, {}).get(name)
+        return found and Media(found[1], len(found[2]), found[2][start : start + length])
+
     async def touch(self, streams: Sequence[str]) -> None:
         for stream in streams:
             entry = self._entries.get(stream)
@@ -139,7 +163,7 @@ class MemoryLog:
         entry = self._entries.get(stream)
         if entry is None or entry.deleted:
             return
-        for part in (self._events, self._snapshots, self._base):
+        for part in (self._events, self._snapshots, self._media, self._base):
             part.pop(stream, None)
         self._entries[stream] = Entry(
             id=stream,

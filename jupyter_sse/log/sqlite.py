@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import TOMBSTONE_SECONDS, Entry, Gap, Gone, LogError, Meta, overdue
+from . import FRAMES, TOMBSTONE_SECONDS, Entry, Gap, Gone, LogError, Media, Meta, overdue
 
 __all__ = ["SqliteLog"]
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _Job = Callable[[sqlite3.Connection], Any]
 
 APPLICATION = 0x6A535345  # "jSSE", at byte 68 of the file
-SCHEMA = 2
+SCHEMA = 3
 BUSY_SECONDS = 5.0
 """How long to wait for another process that writes to the same file."""
 
@@ -72,6 +73,18 @@ CREATE TABLE snapshots (
     data BLOB NOT NULL
 );
 """
+_MEDIA = """
+CREATE TABLE media (
+    number INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT,
+    mime TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX media_names ON media (stream, name)
+"""
 # An event's key is (stream's number << 32) + seq. A key of two columns costs either a second tree or, WITHOUT ROWID,
 # a page of its own for every event above 1 kB.
 _MIGRATIONS = {
@@ -81,6 +94,7 @@ ALTER TABLE streams ADD COLUMN execution TEXT;
 ALTER TABLE streams ADD COLUMN kernel TEXT;
 ALTER TABLE streams ADD COLUMN dismissed INTEGER NOT NULL DEFAULT 0
 """,
+    2: _MEDIA,
 }
 """What makes the schema of a number that of the next."""
 
@@ -193,6 +207,30 @@ class SqliteLog:
             stream,
         )
 
+    async def put_media(
+        self, stream: str, name: str, mime: str, data: bytes, *, key: str | None, keep: int, room: int = 0
+    ) -> int:
+        grown: int = await self._write(lambda db: self._put_media(db, stream, name, mime, data, key, keep, room))
+        return grown
+
+    async def media(self, stream: str, name: str, start: int = 0, length: int = 1 << 20) -> Media | None:
+        def select(db: sqlite3.Connection) -> Media | None:
+            db.execute("BEGIN")  # it may be deleted between the statements
+            try:
+                row = db.execute(
+                    "SELECT number, mime, size FROM media"
+                    " WHERE stream = (SELECT number FROM streams WHERE id = ?) AND name = ?",
+                    (stream, name),
+                ).fetchone()
+                if row is None:
+                    return None
+                number, mime, size = row
+                return Media(mime, size, _part(db, number, start, min(length, size - start)))
+            finally:
+                db.execute("COMMIT")
+
+        return await self._read(select)
+
     async def touch(self, streams: Sequence[str]) -> None:
         now = self._clock()
         statement = "UPDATE streams SET updated = ? WHERE id = ? AND status = 'running' AND NOT deleted"
@@ -242,12 +280,43 @@ class SqliteLog:
         )
         return int(last)
 
+    def _put_media(
+        self,
+        db: sqlite3.Connection,
+        stream: str,
+        name: str,
+        mime: str,
+        data: bytes,
+        key: str | None,
+        keep: int,
+        room: int,
+    ) -> int:
+        row = db.execute("SELECT number FROM streams WHERE id = ? AND NOT deleted", (stream,)).fetchone()
+        if row is None:
+            raise Gone(stream)
+        (number,) = row
+        db.execute(
+            "INSERT INTO media (stream, name, key, mime, size, data) VALUES (?, ?, ?, ?, ?, ?)",
+            (number, name, key, mime, len(data), data),
+        )
+        old = db.execute(
+            "SELECT number, size FROM (SELECT number, size, row_number() OVER newest AS place, sum(size) OVER newest AS"
+            " total FROM media WHERE stream = ? AND key IS ? WINDOW newest AS (ORDER BY number DESC))"
+            " WHERE place > ? AND (place > ? OR total > ?)",
+            (number, key, keep, FRAMES, room),
+        ).fetchall()
+        db.executemany("DELETE FROM media WHERE number = ?", [(one,) for one, _ in old])
+        grown: int = len(data) - sum(size for _, size in old)
+        db.execute("UPDATE streams SET bytes = bytes + ? WHERE number = ?", (grown, number))
+        return grown
+
     def _delete(self, db: sqlite3.Connection, stream: str) -> None:
         row = db.execute("SELECT number FROM streams WHERE id = ? AND NOT deleted", (stream,)).fetchone()
         if row is None:
             return
         db.execute("DELETE FROM events WHERE key > ?1 << 32 AND key < (?1 + 1) << 32", row)
         db.execute("DELETE FROM snapshots WHERE stream = ?", row)
+        db.execute("DELETE FROM media WHERE stream = ?", row)
         db.execute(
             "UPDATE streams SET first = seq + 1, bytes = 0, kind = NULL, title = NULL, path = NULL, cell = NULL,"
             " execution = NULL, kernel = NULL, producer = NULL, dismissed = 0, updated = ?, deleted = 1"
@@ -418,7 +487,7 @@ class SqliteLog:
                 f"The log {self.path} was written by a newer jupyter_sse (schema {version}, this one knows {SCHEMA})."
                 " Upgrade jupyter_sse, or set SSE.log_path to another file."
             )
-        steps = [_MIGRATIONS[number] for number in range(version, SCHEMA)] if tables else [_TABLES]
+        steps = [_MIGRATIONS[number] for number in range(version, SCHEMA)] if tables else [_TABLES, _MEDIA]
         for statement in ";".join(steps).split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -434,6 +503,21 @@ class SqliteLog:
                 Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
         Path(f"{self.path}-shm").unlink(missing_ok=True)
         return aside
+
+
+def _part(db: sqlite3.Connection, number: int, start: int, length: int) -> bytes:
+    """Some of what is kept as media. `substr` would read all of it each time, and a film is told in many parts."""
+    if length <= 0:
+        return b""
+    if sys.version_info < (3, 11):  # which has no `blobopen`
+        part: bytes
+        (part,) = db.execute(
+            "SELECT substr(data, ? + 1, ?) FROM media WHERE number = ?", (start, length, number)
+        ).fetchone()
+        return part
+    with db.blobopen("media", "data", number, readonly=True) as blob:
+        blob.seek(start)
+        return blob.read(length)
 
 
 def _attempt(job: _Job, db: sqlite3.Connection) -> Any:

@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
@@ -20,15 +20,21 @@ from traitlets import Dict, Enum, Float, Integer, List, TraitError, Unicode, def
 from traitlets.config import Config
 
 from ..chat.providers import Providers
+from ..endpoints import registry
 from ..log import Log, LogError
 from ..log.fallback import FallbackLog
 from ..log.memory import MemoryLog
 from ..log.sqlite import SqliteLog
-from . import chat, kernels, monitor, streams, transcripts, websocket
+from ..webhook import check
+from . import chat, endpoints, formats, kernels, lines, media, monitor, outputs, streams, transcripts, websocket
+from .activity import Activity
 from .auth import NotFoundHandler
 from .hub import Hub, Limits
 from .metrics import HubCollector
+from .modules import Modules
 from .reader import Reader
+from .routes import Routes
+from .webhooks import Webhooks
 
 __all__ = ["SSE"]
 
@@ -58,7 +64,8 @@ class SSE(ExtensionApp):
         help="Where streams are kept: 'sqlite' survives a restart of the server, 'memory' does not.",
     ).tag(config=True)
     log_path = Unicode(
-        help="The SQLite file. Default: jupyter-sse/streams.db in the Jupyter data directory; readable by you alone."
+        help="The SQLite file. Default: jupyter-sse/streams.db in the Jupyter data directory, readable by you alone;"
+        " under JupyterHub streams-<user>.db, so that users with one home do not see each other's streams."
     ).tag(config=True)
     heartbeat = Float(20.0, min=0.05, help="Seconds between heartbeats; proxies cut silent connections at 60.").tag(
         config=True
@@ -73,7 +80,7 @@ class SSE(ExtensionApp):
         config=True
     )
     max_stream_bytes = Integer(
-        64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream."
+        64 << 20, min=1 << 16, help="A security limit: the size of all events of one stream, and of its media."
     ).tag(config=True)
     max_connections = Integer(
         128, min=1, help="A security limit: open connections of one user that read streams, of whichever kind."
@@ -117,6 +124,31 @@ class SSE(ExtensionApp):
         0.05, min=0.0, help="... or after so many seconds, or at punctuation, whichever comes first."
     ).tag(config=True)
 
+    endpoints = List(
+        Unicode(),
+        help="Python modules, by name, whose functions with @jupyter_sse.endpoint this server is to serve itself.",
+    ).tag(config=True)
+    max_calls = Integer(
+        256, min=1, help="A security limit: calls of endpoints that run at once in one kernel, or in this server."
+    ).tag(config=True)
+    max_body_bytes = Integer(
+        1 << 20, min=1, max=3 << 20, help="A security limit: the JSON that a POST to an endpoint has."
+    ).tag(config=True)
+
+    notify_after = Float(
+        60.0,
+        min=0.0,
+        help="When a stream that ran for fewer seconds ends, neither SSE.webhook nor the monitor page tells of it.",
+    ).tag(config=True)
+    webhook = Unicode(help="A URL to which a POST goes when a stream has ended.").tag(config=True)
+    webhook_secret = Unicode(
+        help="Signs webhooks, as Standard Webhooks has it: 'whsec_' and base64, or any text. Default: the environment's"
+        " JUPYTER_SSE_WEBHOOK_SECRET, which kernels do not inherit. Without, webhooks are not signed."
+    ).tag(config=True)
+    webhook_patience = Float(
+        600.0, min=0.1, help="Seconds for which a webhook that cannot be delivered is tried again."
+    ).tag(config=True)
+
     hub: Hub | None = None
     problem: str | None = None  # why streams are not kept on disk, though they should be
 
@@ -143,20 +175,34 @@ class SSE(ExtensionApp):
                 ) from None
         return proposal["value"]
 
+    @validate("webhook")
+    def _check_webhook(self, proposal: Any) -> Any:
+        try:
+            if proposal["value"]:
+                check(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"SSE.webhook: {error}.") from None
+        return proposal["value"]
+
     def initialize_settings(self) -> None:
+        given = os.environ.pop("JUPYTER_SSE_WEBHOOK_SECRET", "")
+        self.webhook_secret = self.webhook_secret or given
         self.secret = secrets.token_urlsafe(32)
         self.connections: dict[str, tuple[str, Reader]] = {}  # multiplexed ones: id -> user, reader
         self.readers: Counter[str] = Counter()  # how many a user has open
+        self.routes = Routes()
 
     def initialize_handlers(self) -> None:
         base = r"/jupyter-sse/"
-        features = (monitor, streams, chat, transcripts, websocket, kernels)
+        features = (monitor, streams, lines, media, outputs, chat, formats, transcripts, websocket, kernels, endpoints)
         self.handlers.extend([(base + route, handler) for feature in features for route, handler in feature.handlers])
         self.handlers.append((r"/jupyter-sse(?:/.*)?", NotFoundHandler))
 
     async def _open_log(self) -> Log:
         if self.log_type == "sqlite":
-            path = Path(self.log_path or Path(jupyter_data_dir(), "jupyter-sse", "streams.db")).expanduser()
+            user = os.environ.get("JUPYTERHUB_USER")
+            name = f"streams-{quote(user, safe='')}.db" if user else "streams.db"
+            path = Path(self.log_path or Path(jupyter_data_dir(), "jupyter-sse", name)).expanduser()
             log = FallbackLog(SqliteLog(path))
             try:
                 await log.open()
@@ -196,7 +242,18 @@ class SSE(ExtensionApp):
         )
         hub.notice = self.problem
         hub.start()
-        self.producers = kernels.Producers(hub, serverapp.kernel_manager, grace=self.producer_grace)
+        self.webhooks = Webhooks(
+            hub,
+            url=self.webhook or None,
+            after=self.notify_after,
+            secret=self.webhook_secret,
+            patience=self.webhook_patience,
+            page=self._url_for_people(serverapp),
+            log=self.log,
+        )
+        manager = serverapp.kernel_manager
+        activity = Activity(manager, serverapp.web_app.settings)
+        self.producers = kernels.Producers(hub, manager, activity, grace=self.producer_grace)
         await self.producers.start()
         self.chats = chat.Chats(
             hub,
@@ -214,6 +271,8 @@ class SSE(ExtensionApp):
             max_question=self.max_question,
             unread_seconds=self.unread_seconds,
         )
+        self.modules = Modules(hub, self.producers, self.routes, registry, most=self.max_calls)
+        self.modules.load(self.endpoints, self.log)
         self.hub = hub
         self._expiry = PeriodicCallback(self._expire, EXPIRE_SECONDS * 1000)
         self._expiry.start()
@@ -232,6 +291,15 @@ class SSE(ExtensionApp):
             url = url._replace(netloc=f"{'[::1]' if serverapp.ip == '::' else '127.0.0.1'}:{serverapp.port}")
         return url_path_join(url._replace(query="").geturl(), "jupyter-sse/")
 
+    @staticmethod
+    def _url_for_people(serverapp: Any) -> str | None:
+        """The monitor page, by the name under which others are told to find this server."""
+        url = urlsplit(os.environ.get("JUPYTERHUB_PUBLIC_URL") or serverapp.public_url)
+        if url.scheme not in ("http", "https"):
+            return None
+        page = url_path_join(serverapp.base_url, "jupyter-sse/")
+        return url._replace(netloc=url.netloc.rpartition("@")[2], path=page, query="", fragment="").geturl()
+
     async def _expire(self) -> None:
         assert self.hub is not None
         try:
@@ -247,7 +315,9 @@ class SSE(ExtensionApp):
         hub, self.hub = self.hub, None
         self._expiry.stop()
         REGISTRY.unregister(self._collector)
+        await self.webhooks.stop()
         await self.chats.stop()
+        await asyncio.to_thread(self.modules.stop)
         self.producers.stop()
         await asyncio.sleep(0)
         await hub.close()

@@ -11,6 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import responses
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -45,11 +46,15 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 class ApiError(web.HTTPError):
     """An answer for the caller: `code` for programs, `message` for people."""
 
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after: int | None = None, allow: str | None = None
+    ) -> None:
         super().__init__(status)
+        self.status = status
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.allow = allow
 
 
 def permitted(action: str) -> Callable[[Method], Method]:
@@ -81,6 +86,12 @@ class ExtensionHandler(JupyterHandler):
     def user(self) -> str:
         # jupyter_server makes up a new name for every request that has the token and no cookie.
         return "token" if self.token_authenticated else self.current_user.username
+
+    def set_cors_headers(self) -> None:
+        super().set_cors_headers()
+        if "Origin" in self.request.headers:
+            # A script on another origin is to know where its stream is, and when to try again.
+            self.set_header("Access-Control-Expose-Headers", "Location, Retry-After")
 
 
 class ProducerMixin(ExtensionHandler):
@@ -120,18 +131,32 @@ class ErrorsInJson(ExtensionHandler):
             message, code = error.message, error.code
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
+            if error.allow is not None:
+                self.set_header("Allow", error.allow)
         elif status_code in (401, 403):
             code = "forbidden"
             message = "Not allowed. Send the server's token (Authorization: token ...) or, from a page, its cookie"
             message += " and for anything but GET the X-XSRFToken header."
         elif isinstance(error, web.HTTPError) and error.log_message:
             message = error.log_message
+        with suppress(RuntimeError):  # nobody knows who asks: that is what has failed
+            # tornado has cleared them; without them a page of another origin cannot read why.
+            self.set_cors_headers()
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"message": message, "code": code}))
+        self.finish(json.dumps(self.in_json(message, code)))
+
+    def in_json(self, message: str, code: str) -> dict[str, Any]:
+        """What is wrong, as whoever asks reads it."""
+        return {"message": message, "code": code}
 
 
 class ApiHandler(ErrorsInJson, APIHandler):
     """Answers in JSON, errors included."""
+
+    def update_api_activity(self) -> None:
+        """Looking on does not keep a server from being culled."""
+        if self.request.method != "GET":
+            super().update_api_activity()
 
     @allow_unauthenticated
     def options(self, *args: Any, **kwargs: Any) -> None:

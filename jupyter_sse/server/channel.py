@@ -16,11 +16,16 @@ from .feed import Feed
 if TYPE_CHECKING:
     from ..log import Entry
     from .hub import Hub
+    from .lines import Lines
 
 __all__ = ["HTTP", "Channel", "Closed", "Full"]
 
 HTTP = "http"
 """The producer of streams whose events come by POST: they have no connection that could be lost."""
+
+UNWATCHED_BEATS = 3
+"""Heartbeats without a reader after which nobody watches: a page that is reloaded does not count as gone. It is said
+again after as many, as the link may be cut meanwhile."""
 
 FOLD_EVENTS = 512
 """How many events are held before they are folded though nobody has asked for the state."""
@@ -71,8 +76,15 @@ class Channel:
         self.on_closed: Callable[[Closed], None] | None = None
         self.watched = False  # a page has shown it, with no help of the kernel
         self.on_watched: Callable[[], None] | None = None
+        self.on_unwatched: Callable[[], None] | None = None
+        self._unread_beats = 0
+        self.webhook: str | None = None  # where its producer wants its end to be told
+        self.told = False  # its end, to webhooks
         self.epoch = 0  # goes up when an append fails, which undoes those under way behind it
         self.touched = time.monotonic()
+        self.came = self.touched  # the last event; who only looks on touches the stream, but brings no news
+        self.stalled: float | None = None  # since when nothing has come, if that is longer than it may be
+        self.lines: Lines | None = None  # of its log, once somebody has asked for them
         self._snapshot = Snapshot(stream=stream)
         self._unfolded: list[tuple[int, Event | Unknown]] = []
         self._unfolded_bytes = 0
@@ -92,11 +104,16 @@ class Channel:
         self.kind = entry.kind
         self.owner = entry.producer
         self.created = entry.created
+        self.came = time.monotonic() - max(0.0, time.time() - entry.updated)
         self._whole = False
 
     @property
+    def is_running(self) -> bool:
+        return self.exists and not self.ended and not self.deleted
+
+    @property
     def idle(self) -> bool:
-        return not self.feeds and self.accepted == self.last and self.on_closed is None
+        return not self.is_running and not self.feeds and self.accepted == self.last and self.on_closed is None
 
     @property
     def shared(self) -> bool:
@@ -109,11 +126,24 @@ class Channel:
             feed = self.feeds[prefix] = kind(self, prefix)
         return feed
 
+    @property
+    def is_read(self) -> bool:
+        return any(feed.live or feed.behind for feed in self.feeds.values())
+
     def watch(self) -> None:
         """A page shows the stream."""
         first, self.watched = not self.watched, True
         if first and self.on_watched is not None:
             self.on_watched()
+
+    def beat(self) -> None:
+        """Told with every heartbeat: whether anybody reads."""
+        if self.is_read:
+            self._unread_beats = 0
+            return
+        self._unread_beats += 1
+        if self._unread_beats % UNWATCHED_BEATS == 0 and self.on_unwatched is not None:
+            self.on_unwatched()
 
     def reset_reason(self, after: int) -> str | None:
         """Why this cursor cannot be served, None if it can."""
@@ -152,6 +182,19 @@ class Channel:
             self._new_bytes += read
         self._save_if_grown()
 
+    @property
+    def heard(self) -> float:
+        """When the last event came, seconds since 1970."""
+        return time.time() - (time.monotonic() - self.came)
+
+    async def look_for_stall(self, limit: float) -> None:
+        """See whether nothing has come for too long: for `limit` seconds, if the stream does not say itself."""
+        stall = (await self.snapshot()).stall
+        limit = limit if stall is None else float(stall)
+        if limit and self.stalled is None and not self.ended and time.monotonic() - self.came >= limit:
+            self.stalled = self.heard
+            self.hub.listing.changed(self.id)
+
     def _fold(self) -> Snapshot:
         if self._unfolded:
             self._snapshot = fold(self._snapshot, self._unfolded)
@@ -162,7 +205,10 @@ class Channel:
     def committed(self, first: int, raws: Sequence[bytes], events: Sequence[Event | Unknown]) -> None:
         """Publish what the log has."""
         self.last = first + len(raws) - 1
-        self.touched = time.monotonic()
+        self.touched = self.came = time.monotonic()
+        if self.stalled is not None:
+            self.stalled = None
+            self.hub.listing.changed(self.id)
         size = sum(map(len, raws))
         self.bytes += size
         for feed in list(self.feeds.values()):

@@ -7,6 +7,7 @@ nobody has ever read is ended and forgotten after a while.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 import secrets
@@ -22,18 +23,17 @@ from ..chat import Message, ProviderError, Question, title_of
 from ..chat.providers import Providers
 from ..events import Done, Error, Event, Origin, Start, encode
 from ..log import LogError
-from .auth import ApiError, ApiHandler, ProducerHandler, permitted
+from ..state import Snapshot
+from .auth import ApiError, ApiHandler, permitted
 from .channel import Channel, Closed, Full
+from .formats import BODY_BYTES, FormatHandler
 from .hub import Hub
-from .streams import SseHandler, is_stream_id
+from .streams import is_stream_id
 
 if TYPE_CHECKING:
     from .kernels import Producers
 
 __all__ = ["Chats", "handlers"]
-
-BODY_BYTES = 1 << 20
-"""A security limit: a question with all that was said before."""
 
 PROMPT_SECONDS = 3.0
 """How long a POST waits for the first word: a provider that is down says so by then, and the POST with it."""
@@ -81,7 +81,7 @@ class Chats:
         self._max_question = max_question
         self._unread_seconds = unread_seconds
         self._answers: dict[str, _Answer] = {}  # those that are being generated
-        self._asked: OrderedDict[str, tuple[str, str, str | None]] = OrderedDict()  # by GET: stream -> who, what
+        self._asked: OrderedDict[str, tuple[str, bytes]] = OrderedDict()  # stream -> who, what
 
     async def start(
         self,
@@ -191,16 +191,43 @@ class Chats:
         if answer.failure is not None:
             raise self._refusal(answer.failure.code, answer.failure.message, answer.failure.retry_after)
 
-    # EventSource: it asks again by the same GET when its connection is cut
+    async def whole(self, channel: Channel) -> Snapshot:
+        """The answer when it is complete.
 
-    def remember(self, channel: Channel, user: str, message: str, model: str | None) -> None:
-        self._asked[channel.id] = (user, message, model)
+        Raises
+        ------
+        ApiError
+            It was not completed.
+        """
+        self._hub.unread.discard(channel.id)
+        answer = self._answers.get(channel.id)
+        if answer is not None:
+            await answer.wait()
+        snapshot = await channel.snapshot()
+        if snapshot.error is not None:
+            error = snapshot.error
+            raise self._refusal(error.code, error.message, error.retry_after)
+        if snapshot.reason not in ("stop", "length", "closed"):
+            raise ApiError(410, "cancelled", "The answer was cancelled before it was complete.")
+        return snapshot
+
+    def leave(self, channel: Channel) -> None:
+        """Who has asked wants no more; the answer ends, unless somebody else reads it."""
+        if channel.is_running and channel.on_cancel is not None and not channel.is_read:
+            channel.cancels += 1
+            channel.on_cancel()
+
+    # a reader whose connection is cut makes the same request again
+
+    def remember(self, channel: Channel, user: str, question: Question) -> None:
+        self._asked[channel.id] = (user, _digest(question))
         if len(self._asked) > REMEMBERED:
             self._asked.popitem(last=False)
 
-    async def recall(self, user: str, message: str, model: str | None) -> Channel | None:
+    async def recall(self, user: str, question: Question) -> Channel | None:
         """The answer to the same request, the newest first, but rather one that nobody reads now."""
-        asked = [stream for stream, what in reversed(self._asked.items()) if what == (user, message, model)]
+        wanted = (user, _digest(question))
+        asked = [stream for stream, what in reversed(self._asked.items()) if what == wanted]
         channels = [await self._hub.channel(stream) for stream in asked]
         return next((channel for channel in channels if not channel.feeds), channels[0] if channels else None)
 
@@ -234,6 +261,11 @@ class Chats:
         await asyncio.gather(*(answer.stop(error) for answer in list(self._answers.values())))
 
 
+def _digest(question: Question) -> bytes:
+    """What tells a question from others: its history may be long, and a thousand are remembered."""
+    return hashlib.sha256(msgspec.json.encode(question)).digest()
+
+
 class _Answer:
     """One answer on its way."""
 
@@ -258,6 +290,10 @@ class _Answer:
     async def stop(self, end: Event) -> None:
         self._end = end
         self._cancel()
+        await self.wait()
+
+    async def wait(self) -> None:
+        """To its end, whichever that is."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -310,44 +346,37 @@ class _Body(msgspec.Struct):
     origin: Origin | None = None
 
 
-class ChatHandler(SseHandler, ProducerHandler):
+class ChatHandler(FormatHandler):
     """Route `chat`."""
 
     @permitted("write")
     async def get(self) -> None:
         """Ask by a query: an EventSource, or `curl -N`."""
-        self._refuse_other_sites()
+        self.refuse_other_sites("A question cannot be asked by a link on another site.")
         message = self.get_query_argument("q", "", strip=False)
-        model = self.get_query_argument("model", None) or None
-        if "Last-Event-ID" in self.request.headers:
-            await self._resume(message, model)
+        question = Question(message=message, model=self.get_query_argument("model", None) or None)
+        if self._is_back():
+            await self._resume(await self.sse.chats.recall(self.user, question))
             return
         try:
+            self.format()
             self.check_room()
-            channel = await self.sse.chats.start(Question(message=message, model=model), user=self.user)
+            channel = await self.sse.chats.start(question, user=self.user)
         except ApiError as error:
             await self.fail_sse(error.code, error.message, retry_after=error.retry_after)
             return
-        self.sse.chats.remember(channel, self.user, message, model)
+        self.sse.chats.remember(channel, self.user, question)
         await self.follow(channel, 0)
 
-    def _refuse_other_sites(self) -> None:
-        # A GET that costs money: a link or an image on another site would send our cookie along. (A page on an origin
-        # that the server allows sends `Origin`, which jupyter_server has checked.)
-        site = self.request.headers.get("Sec-Fetch-Site", "none")
-        if (
-            site not in ("none", "same-origin")
-            and "Origin" not in self.request.headers
-            and not self.token_authenticated
-        ):
-            raise ApiError(403, "cross_site", "A question cannot be asked by a link on another site.")
+    def _is_back(self) -> bool:
+        # A page on another origin resumes by the query: it would have to ask for leave to send the header.
+        return "Last-Event-ID" in self.request.headers or "after" in self.request.query_arguments
 
-    async def _resume(self, message: str, model: str | None) -> None:
-        channel = await self.sse.chats.recall(self.user, message, model)
+    async def _resume(self, channel: Channel | None) -> None:
         after = await self.cursor()
         if after is None:
             return
-        if channel is None or channel.deleted or (channel.ended and after == channel.last):
+        if channel is None or not channel.exists or channel.deleted or (channel.ended and after == channel.last):
             self.set_status(204)  # an EventSource stops at this; to ask once more is for its user to say
             self.finish()
             return
@@ -355,21 +384,31 @@ class ChatHandler(SseHandler, ProducerHandler):
 
     @permitted("write")
     async def post(self) -> None:
-        """Ask: the stream's address, or with `Accept: text/event-stream` the stream."""
+        """Ask: the stream's address, or with `Accept: text/event-stream` or `?format=` the stream."""
+        format = self.format()
+        if format is not None:
+            await self.answer_in(format)
+            return
         body = self._body()
         if body.stream is not None and not is_stream_id(body.stream):
             raise ApiError(400, "bad_stream_id", f"This is not a stream's id: {body.stream[:80]!r}.")
+        question = Question(message=body.message, history=body.history, model=body.model or None, system=body.system)
         streams = "text/event-stream" in self.request.headers.get("Accept", "")
         if streams:
             self.check_room()
+        if streams and self._is_back():
+            known = await self.hub.channel(body.stream) if body.stream else None
+            await self._resume(known or await self.sse.chats.recall(self.user, question))
+            return
         channel = await self.sse.chats.start(
-            Question(message=body.message, history=body.history, model=body.model or None, system=body.system),
+            question,
             user=self.user,
             stream=body.stream,
             origin=body.origin,
             title=body.title,
         )
         if streams:
+            self.sse.chats.remember(channel, self.user, question)
             await self.follow(channel, 0)
             return
         await self.sse.chats.settled(channel)

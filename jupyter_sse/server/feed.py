@@ -16,7 +16,7 @@ from ..events import type_of
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["READERS_A_TURN", "Blob", "Feed", "Follower", "Framing", "as_chunk", "as_is", "as_message"]
+__all__ = ["LAST_CHUNK", "READERS_A_TURN", "Blob", "Feed", "Follower", "Framing", "as_chunk", "as_is", "as_message"]
 
 READERS_A_TURN = 256
 """How many readers a flush serves before it lets the loop do something else."""
@@ -49,6 +49,9 @@ def as_message(data: bytes) -> bytes:
     if size < 1 << 16:
         return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), data)
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Blob:

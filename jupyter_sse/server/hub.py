@@ -42,6 +42,8 @@ __all__ = ["Hub", "Limits", "Stats"]
 FOLLOW_SECONDS = 1.0
 """How often the log is asked for events of streams that are read here and written elsewhere."""
 
+STALL_SECONDS = 120.0
+"""Without an event for so long, a stream that does not say otherwise has stalled."""
 IDLE_SECONDS = 60.0
 """A channel that nobody writes or reads is dropped from memory after this time."""
 
@@ -74,6 +76,7 @@ class Stats:
     errors: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     ended: int = 0
+    calls: int = 0
 
 
 class Hub:
@@ -87,6 +90,7 @@ class Hub:
         heartbeat: float = 20.0,
         retry: int = 1000,
         window: float = 0.005,
+        stall_look: float = 5.0,
         base_url: str = "/",
         on_error: Callable[[str], None] = lambda message: None,
     ) -> None:
@@ -95,6 +99,7 @@ class Hub:
         self.heartbeat = heartbeat
         self.retry = retry
         self.window = window
+        self.stall_look = stall_look
         self.stats = Stats()
         self.listing = Listing(self, base_url)
         self.notice: str | None = None  # what all who watch should know
@@ -102,6 +107,7 @@ class Hub:
         self.unread: set[str] = set()  # streams that wait for their first reader
         self.channels: dict[str, Channel] = {}
         self.loop = asyncio.get_running_loop()
+        self.on_end: Callable[[Channel], None] = lambda channel: None
         self._on_error = on_error
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Future[object]] = set()
@@ -110,13 +116,15 @@ class Hub:
     def start(self) -> None:
         self._timer = self.loop.call_later(self.heartbeat, self._beat)
         self._following = self.spawn(self._follow())
+        self._watching = self.spawn(self._watch())
 
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._following.cancel()
+            self._watching.cancel()
         for reader in list(self.readers):
-            reader.close()
+            reader.stop()
         pending = [task for task in self._tasks if not task.done()]
         if pending:
             await asyncio.wait(pending, timeout=5)
@@ -194,13 +202,7 @@ class Hub:
         end = next((index for index, raw in enumerate(raws) if type_of(raw) in TERMINAL_TYPES), None)
         if end is not None and end + 1 < len(raws):
             raise Closed(channel.accepted, "ended", "events after the terminal one are not taken")
-        size = sum(map(len, raws[:end]))  # a stream that is full can still end
-        if size and channel.bytes + size > self.limits.stream_bytes:
-            raise Full(
-                channel.accepted,
-                "stream_full",
-                f"the stream has reached its limit of {self.limits.stream_bytes} bytes (SSE.max_stream_bytes)",
-            )
+        self._check_room(channel, sum(map(len, raws[:end])))  # a stream that is full can still end
         epoch = channel.epoch
         channel.accepted = first + len(raws) - 1
         channel.accepted_end = end is not None
@@ -226,7 +228,42 @@ class Hub:
         channel.committed(first, raws, events)
         if meta is not None:
             self.listing.changed(channel.id)
+        if channel.ended:
+            self.on_end(channel)
         return channel.last
+
+    async def put_media(
+        self, channel: Channel, name: str, mime: str, data: bytes, *, key: str | None, keep: int, room: int = 0
+    ) -> None:
+        """Keep with a stream what is too large for its events.
+
+        Raises
+        ------
+        Closed
+            The stream has ended, is deleted, or (`Full`) would pass its size limit.
+        LogError
+            The log could not write.
+        """
+        if channel.deleted or channel.accepted_end:
+            code = "deleted" if channel.deleted else "ended"
+            raise Closed(channel.last, code, f"this stream {'has been deleted' if channel.deleted else 'has ended'}")
+        self._check_room(channel, len(data))
+        channel.bytes += len(data)  # now: others may come before it is written
+        grown = 0
+        try:
+            grown = await self.log.put_media(channel.id, name, mime, data, key=key, keep=keep, room=room)
+        except Gone:
+            raise Closed(channel.last, "deleted", "this stream has been deleted") from None
+        finally:
+            channel.bytes += grown - len(data)
+
+    def _check_room(self, channel: Channel, size: int) -> None:
+        if size and channel.bytes + size > self.limits.stream_bytes:
+            raise Full(
+                channel.accepted,
+                "stream_full",
+                f"the stream has reached its limit of {self.limits.stream_bytes} bytes (SSE.max_stream_bytes)",
+            )
 
     async def look(self, channel: Channel) -> None:
         """See what other servers on the same log have made of the stream."""
@@ -292,6 +329,8 @@ class Hub:
             execution=origin.execution,
             kernel=origin.kernel,
             producer=channel.owner if first == 1 else None,
+            # A cell that is monitored has run for a while before anything comes.
+            created=snapshot.started if first == 1 and snapshot.kind == "cell" else None,
         )
 
     async def end(self, channel: Channel, event: Event) -> None:
@@ -321,6 +360,18 @@ class Hub:
                 channel.deleted = True
             self.listing.changed(stream)
 
+    async def _watch(self) -> None:
+        """Tell those who watch the list which streams have stalled."""
+        while True:
+            await asyncio.sleep(self.stall_look)
+            if not self.listing.is_watched:
+                continue
+            now = time.monotonic()
+            for channel in list(self.channels.values()):
+                if channel.is_running and now - channel.came >= self.stall_look:
+                    with suppress(LogError):
+                        await channel.look_for_stall(STALL_SECONDS)
+
     # frames that connections make
 
     def hello(
@@ -338,7 +389,7 @@ class Hub:
     async def reset(self, channel: Channel, prefix: str, reason: str) -> tuple[bytes, int]:
         """A frame with the snapshot, and the seq it stands for."""
         snapshot = await channel.snapshot()
-        event = Reset(reason=reason, snapshot=snapshot, seq=snapshot.seq)
+        event = Reset(reason=reason, snapshot=snapshot, seq=snapshot.seq, ts=channel.heard)
         return sse.encode(encode(event), event="reset", id=f"{prefix}{snapshot.seq}"), snapshot.seq
 
     def failure(self, prefix: str, code: str, message: str) -> bytes:
@@ -354,6 +405,7 @@ class Hub:
         self._timer = self.loop.call_later(self.heartbeat, self._beat)
         now = time.monotonic()
         for stream, channel in list(self.channels.items()):
+            channel.beat()
             if channel.idle and now - channel.touched > IDLE_SECONDS:
                 del self.channels[stream]
         self._ping()

@@ -39,6 +39,7 @@ class Listing:
 
     def show(self, entry: Entry) -> dict[str, Any]:
         """An entry as it is told."""
+        channel = self._hub.channels.get(entry.id)
         return {
             "stream": entry.id,
             "url": self.url(entry.id),
@@ -50,6 +51,7 @@ class Listing:
             "execution": entry.execution,
             "kernel": entry.kernel,
             "dismissed": entry.dismissed,
+            "stalled": channel.stalled if channel is not None and entry.status == "running" else None,
             "seq": entry.seq,
             "bytes": entry.bytes,
             "created": entry.created,
@@ -68,11 +70,15 @@ class Listing:
             entries = {entry.id: entry for entry in (*newest, *running)}
             reader.tell(self._frame(streams=list(map(self.show, entries.values())), all=True))
 
+    @property
+    def is_watched(self) -> bool:
+        return bool(self._readers)
+
     def unwatch(self, reader: Reader) -> None:
         self._readers.discard(reader)
 
     def changed(self, stream: str) -> None:
-        """The stream has begun, ended, got another title, or was deleted."""
+        """The stream has begun, stalled, gone on, ended, got another title, or was deleted."""
         if not self._readers:
             return
         if not self._changed:

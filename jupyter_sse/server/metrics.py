@@ -45,6 +45,7 @@ class HubCollector(Collector):
             ("dropped_readers", "Readers cut because they were too slow.", stats.dropped),
             ("heartbeat_failures", "Heartbeats that found a reader not taking bytes.", stats.heartbeat_failures),
             ("ended_streams", "Streams that have ended.", stats.ended),
+            ("calls", "Calls of users' endpoints.", stats.calls),
             ("stream_seconds", "Seconds that ended streams took, summed up.", stats.seconds),
         ):
             yield CounterMetricFamily(f"jupyter_sse_{name}", text, value)

@@ -23,7 +23,7 @@ STATIC = Path(__file__).parent.parent / "static"
 # Only our own script runs (not those among the user's files, which are on the same origin), and nothing is loaded from
 # elsewhere but pictures that a person asks for. Who may frame the page is said by the server's own policy.
 POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self';"
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self' blob:;"
     " img-src 'self' https: http: data: blob:; media-src 'self' https: http: data: blob:;"
     " base-uri 'none'; form-action 'none'; {server}"
 )
@@ -64,7 +64,7 @@ class MonitorHandler(ErrorsInJson):
         self.set_header("Content-Security-Policy", POLICY.format(nonce=nonce, server=self.content_security_policy))
         self.set_header("Cache-Control", "no-cache")
         self.xsrf_token  # noqa: B018 (to ask for it is to set the cookie, which the page's own requests need)
-        config = {"baseUrl": self.base_url, "notebooks": self._notebooks()}
+        config = {"baseUrl": self.base_url, "notebooks": self._notebooks(), "notifyAfter": self.sse.notify_after}
         script = url_concat(url_path_join(self.sse.static_url_prefix, "monitor.js"), {"v": _version()})
         self.finish(
             PAGE.format(

@@ -13,10 +13,13 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from .feed import Blob, Feed, Framing, as_chunk
+from .feed import Blob, Feed, Framing
 from .hub import Hub
 
 __all__ = ["Reader"]
+
+PIECE = 16 << 10
+"""Of what waits for a slow reader, how many bytes it has to take before it counts as reading."""
 
 
 class Reader:
@@ -24,6 +27,8 @@ class Reader:
 
     stream : what `RequestHandler.detach` returned, after the headers.
     framing : how frames are put on the wire. Only whole ones are written, so that tornado may write its own between.
+        Each goes through it once and in order, so that it may keep a state.
+    end : what is written behind the last.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class Reader:
         stream: IOStream,
         *,
         framing: Framing,
+        end: bytes = b"",
         keep: bool = False,
     ) -> None:
         self.hub = hub
@@ -42,6 +48,7 @@ class Reader:
         self._stream = stream
         self._socket = None if isinstance(stream, SSLIOStream) else stream.socket
         self._framing = framing
+        self._end = end
         self._on_close: list[Callable[[], object]] = []
         self._task: asyncio.Task[None] | None = None
         self._writing_since: float | None = None
@@ -89,6 +96,21 @@ class Reader:
         if not self.closed:
             self._write(Blob(frame))
 
+    async def write(self, data: bytes) -> None:
+        """Write whole frames that belong to this connection alone, and wait until the socket has taken them.
+
+        Raises
+        ------
+        StreamClosedError
+        """
+        self.hub.stats.delivered_bytes += len(data)
+        self._write(Blob(data))
+        await self._drained()
+
+    def end(self) -> None:
+        """Close the connection when all that was written has left."""
+        self._finish()
+
     # writing
 
     def send(self, blob: Blob) -> None:
@@ -119,10 +141,15 @@ class Reader:
             data = blob.framed(self._framing)
         try:
             # A write that fails later closes the stream, which tells us through the close callback.
-            self._stream.write(data)
+            for start in range(0, len(data), PIECE):
+                self._stream.write(memoryview(data)[start : start + PIECE]).add_done_callback(self._taken)
         except StreamClosedError:
             self.close()
         return not self._stream.writing()
+
+    def _taken(self, written: asyncio.Future[None]) -> None:
+        if written.exception() is None and self._writing_since is not None:
+            self._writing_since = time.monotonic()
 
     async def _drained(self) -> None:
         # An empty write is done when all before it is.
@@ -212,20 +239,26 @@ class Reader:
     def _finish(self) -> None:
         if self.closed:
             return
-        if self._framing is as_chunk:
-            try:
-                self._stream.write(b"0\r\n\r\n")
-            except StreamClosedError:
-                self.close()
-                return
+        try:
+            self._stream.write(self._end)
+        except StreamClosedError:
+            self.close()
+            return
         if self._stream.writing():
             self.hub.spawn(self._linger())
         else:
             self.close()
 
     async def _linger(self) -> None:
-        with suppress(StreamClosedError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._drained(), self.hub.limits.stall_seconds)
+        with suppress(StreamClosedError):
+            await self._drained()  # or a heartbeat finds that nothing is taken any more
+        self.close()
+
+    def stop(self) -> None:
+        """The server stops. The answer is ended, not just cut: JupyterHub's proxy tells nobody of a cut."""
+        if not self.closed and not self._stream.writing():
+            with suppress(StreamClosedError):
+                self._stream.write(self._end)
         self.close()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,15 +15,24 @@ from jupyter_core.utils import ensure_async
 from tornado.iostream import IOStream, StreamClosedError
 
 from ..events import CONNECTION_TYPES, Event, EventError, Unknown, canonical, decode, encode, type_of
-from ..log import Gap, LogError, Meta
-from ..output import mimebundle
+from ..formats import Adapter, FormatError, Translation, named
+from ..log import Gap, LogError
+from ..webhook import check
 from .auth import ApiError, ApiHandler, ExtensionHandler, ProducerHandler, permitted
 from .channel import HTTP, Channel, Closed, Full
-from .feed import Framing, as_chunk, as_is
+from .feed import LAST_CHUNK, Framing, as_chunk, as_is
 from .hub import Hub
 from .reader import Reader
 
-__all__ = ["STREAM_ID", "MultiplexHandler", "Multiplexed", "SseHandler", "handlers", "is_stream_id"]
+__all__ = [
+    "STREAM_ID",
+    "ExistingStreamHandler",
+    "MultiplexHandler",
+    "Multiplexed",
+    "SseHandler",
+    "handlers",
+    "is_stream_id",
+]
 
 STREAM_ID = r"[A-Za-z0-9_-]{1,64}"
 
@@ -83,9 +93,9 @@ class ReaderHandler(ExtensionHandler):
                 retry_after=5,
             )
 
-    def read_along(self, stream: IOStream, framing: Framing, *, keep: bool) -> Reader:
+    def read_along(self, stream: IOStream, framing: Framing, *, end: bytes = b"", keep: bool) -> Reader:
         user, readers = self.user, self.sse.readers
-        reader = Reader(self.hub, stream, framing=framing, keep=keep)
+        reader = Reader(self.hub, stream, framing=framing, end=end, keep=keep)
         readers.update([user])
         reader.on_close(lambda: readers.subtract([user]))
         return reader
@@ -94,9 +104,31 @@ class ReaderHandler(ExtensionHandler):
 class SseHandler(ReaderHandler, ApiHandler):
     """What answers with an event stream have in common."""
 
-    async def open_sse(self, first: bytes, *, keep: bool = False) -> Reader | None:
-        """Send the headers and the first frame at once, and take the connection over; None if the client has gone."""
+    def format(self) -> type[Adapter] | None:
+        """The protocol that `?format=` names, None for our own.
+
+        Raises
+        ------
+        ApiError
+            There is none of this name.
+        """
+        name = self.get_query_argument("format", None)
+        try:
+            return None if name is None else named(name)
+        except FormatError as error:
+            raise ApiError(400, error.code, error.message) from None
+
+    async def open_sse(self, first: bytes, *, adapter: Adapter | None = None, keep: bool = False) -> Reader | None:
+        """Send the headers and the first frame at once, and take the connection over; None if the client has gone.
+
+        adapter : tells all that is sent, in another protocol.
+        """
         self.check_room()
+        framing, end = (as_chunk, LAST_CHUNK) if self.request.version == "HTTP/1.1" else (as_is, b"")
+        if adapter is not None:
+            framing = translation = Translation(adapter, framing)
+            first = translation.told(first)
+            self._set_headers_of(adapter)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-cache, no-transform")
         self.set_header("X-Accel-Buffering", "no")
@@ -111,10 +143,34 @@ class SseHandler(ReaderHandler, ApiHandler):
         except StreamClosedError:
             return None
         self.application.log_request(self)
-        return self.read_along(self.detach(), as_chunk if self.request.version == "HTTP/1.1" else as_is, keep=keep)
+        return self.read_along(self.detach(), framing, end=end, keep=keep)
 
-    async def follow(self, channel: Channel, after: int) -> None:
-        """Answer with the stream after the cursor, to its end."""
+    def refuse_other_sites(self, message: str) -> None:
+        """For a GET that does something: a link or an image on another site would send our cookie along.
+
+        A page on an origin that the server allows sends `Origin`, which jupyter_server has checked.
+        """
+        site = self.request.headers.get("Sec-Fetch-Site", "none")
+        is_foreign = site not in ("none", "same-origin") and "Origin" not in self.request.headers
+        if is_foreign and not self.token_authenticated:
+            raise ApiError(403, "cross_site", message)
+
+    def _set_headers_of(self, adapter: Adapter) -> None:
+        for name, value in adapter.headers.items():
+            self.set_header(name, value)
+
+    def in_json(self, message: str, code: str) -> dict[str, Any]:
+        try:
+            format = self.format()
+        except ApiError:
+            format = None
+        return super().in_json(message, code) | ({} if format is None else format.failed(message, code))
+
+    async def follow(self, channel: Channel, after: int, adapter: Adapter | None = None) -> Reader | None:
+        """Answer with the stream after the cursor, to its end; None if the client has gone."""
+        format = self.format()
+        if adapter is None and format is not None:
+            adapter = format(channel.id)
         if after:
             self.hub.stats.reconnects += 1
         first = self.hub.hello(channel.id, model=(await channel.snapshot()).model)
@@ -122,25 +178,54 @@ class SseHandler(ReaderHandler, ApiHandler):
         if reason is not None:
             reset, after = await self.hub.reset(channel, "", reason)
             first += reset
-        reader = await self.open_sse(first)
+        reader = await self.open_sse(first, adapter=adapter)
         if reader is not None:
             reader.follow(channel.feed(""), after)
+        return reader
 
     async def cursor(self) -> int | None:
         """The seq after which to go on, -1 for a snapshot; None if it is none, which has been answered."""
+        try:
+            format = self.format()
+        except ApiError as error:
+            await self.fail_sse(error.code, error.message)
+            return None
+        if format is not None and "Last-Event-ID" in self.request.headers:
+            self.set_status(204)  # an EventSource, which stops at this: nobody resumes in another protocol
+            self.finish()
+            return None
         if self.get_query_argument("snapshot", "0") not in ("0", "") and "Last-Event-ID" not in self.request.headers:
             return -1
         given = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "0")
         if not given.isascii() or not given.isdigit() or len(given) > 18:
             await self.fail_sse("bad_cursor", f"Last-Event-ID or ?after= must be a number, not {given[:40]!r}.")
             return None
+        if int(given) and format is not None:
+            await self.fail_sse(
+                "bad_cursor",
+                "With a format, a stream is told from its beginning, or with ?snapshot=1 from its state: leave out"
+                " ?after=.",
+            )
+            return None
         return int(given)
 
     async def fail_sse(self, code: str, message: str, *, retry_after: int | None = None) -> None:
         """Answer bad input with an `error` event: an EventSource can read nothing but a 200."""
         self.hub.stats.errors[code] = self.hub.stats.errors.get(code, 0) + 1
+        said = self.hub.hello(None, retry_after=retry_after) + self.hub.failure("", code, message)
+        adapter = None
+        with suppress(ApiError):
+            format = self.format()
+            adapter = None if format is None else format("")
+        await self.finish_sse(said, adapter)
+
+    async def finish_sse(self, said: bytes, adapter: Adapter | None) -> None:
+        """Answer with these frames, and no more."""
+        if adapter is not None:
+            self._set_headers_of(adapter)
+            said = Translation(adapter, as_is).told(said)
         self.set_header("Cache-Control", "no-cache, no-transform")
-        self.write(self.hub.hello(None, retry_after=retry_after) + self.hub.failure("", code, message))
+        self.write(said)
         await self.finish(set_content_type="text/event-stream; charset=utf-8")
 
 
@@ -163,13 +248,21 @@ class StreamsHandler(ProducerHandler):
             given = json.loads(self.request.body or b"{}")
             if not isinstance(given, dict):
                 raise EventError('the body must be a JSON object such as {"kind": "task", "title": "Render"}')
+            url = given.pop("webhook", None)
+            if url is not None:
+                check(url)
             event = decode(encode(Unknown("start", {"ts": time.time(), **given, "type": "start"})))
         except (ValueError, RecursionError) as error:
             raise ApiError(400, "bad_stream", f"This cannot begin a stream: {error}.") from None
+        raw, most = encode(event), self.hub.limits.event_bytes
+        if len(raw) > most:
+            raise ApiError(413, "event_too_large", f"This cannot begin a stream: an event has at most {most} bytes.")
         stream = secrets.token_urlsafe(16)
         channel = await self.hub.channel(stream)
         channel.owner = HTTP
-        await append(self.hub, channel, None, [encode(event)], [event])
+        await append(self.hub, channel, None, [raw], [event])
+        if url is not None:  # not of one that could not begin: it would wait for ever
+            self.sse.webhooks.want(channel, url)
         self.set_status(201)
         url = self.hub.listing.url(stream)
         self.set_header("Location", url)
@@ -193,7 +286,9 @@ async def append(
         raise ApiError(507, "log_failed", f"Nothing was appended: {error}", retry_after=5) from None
 
 
-class _StreamHandler(ApiHandler):
+class ExistingStreamHandler(ApiHandler):
+    """What answers about one stream."""
+
     async def existing(self, stream: str) -> Channel:
         channel = await self.hub.channel(stream)
         await self.hub.look(channel)
@@ -204,7 +299,7 @@ class _StreamHandler(ApiHandler):
         return channel
 
 
-class StreamHandler(_StreamHandler):
+class StreamHandler(ExistingStreamHandler):
     @permitted("read")
     async def get(self, stream: str) -> None:
         """The stream's snapshot."""
@@ -220,7 +315,7 @@ class StreamHandler(_StreamHandler):
         self.finish()
 
 
-class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
+class StreamEventsHandler(ExistingStreamHandler, SseHandler, ProducerHandler):
     @permitted("read")
     async def get(self, stream: str) -> None:
         """Follow the stream after the cursor, to its end."""
@@ -250,7 +345,7 @@ class StreamEventsHandler(_StreamHandler, SseHandler, ProducerHandler):
         self.finish(json.dumps(answer))
 
 
-class CancelHandler(_StreamHandler):
+class CancelHandler(ExistingStreamHandler):
     @permitted("write")
     async def post(self, stream: str) -> None:
         """Ask the producer to stop; asked again, interrupt its kernel."""
@@ -264,7 +359,10 @@ class CancelHandler(_StreamHandler):
         self.finish(json.dumps({"via": via, "message": message}))
 
     async def _pass_on(self, channel: Channel) -> tuple[str, str]:
-        if channel.cancels > 1 and channel.kernel is not None and channel.kernel in self.kernel_manager:
+        origin = (await channel.snapshot()).origin
+        in_thread = origin is not None and origin.thread is not None  # which an interrupt of the kernel does not reach
+        alive = channel.kernel is not None and channel.kernel in self.kernel_manager
+        if channel.cancels > 1 and alive and not in_thread:
             interrupt: Any = self.kernel_manager.interrupt_kernel  # a coroutine, or not, as the server is configured
             await ensure_async(interrupt(channel.kernel))
             return "interrupt", "The kernel was interrupted."
@@ -274,23 +372,6 @@ class CancelHandler(_StreamHandler):
         if channel.owner == HTTP:
             return "producer", "The producer is told in the answer to its next POST."
         return "pending", "The producer is not connected now; it is told as soon as it is."
-
-
-class OutputHandler(_StreamHandler):
-    @permitted("read")
-    async def get(self, stream: str) -> None:
-        """The stream as an output of a notebook: data by MIME type."""
-        channel = await self.existing(stream)
-        self.finish(msgspec.json.encode(mimebundle(await channel.snapshot())))
-
-    @permitted("write")
-    async def delete(self, stream: str) -> None:
-        """The output has been taken out of its cell; the stream stays."""
-        await self.existing(stream)
-        await self.hub.log.update(stream, Meta(dismissed=True))
-        self.hub.listing.changed(stream)
-        self.set_status(204)
-        self.finish()
 
 
 class _Follow(msgspec.Struct, forbid_unknown_fields=True):
@@ -316,7 +397,7 @@ class Multiplexed(ReaderHandler):
 
     async def change(self, reader: Reader, wanted: _Follow) -> None:
         """Bring what this reader follows in line with what its client asks for."""
-        if any(after > 0 for after in wanted.streams.values()):
+        if any(after > 0 for after in (*wanted.streams.values(), *wanted.add.values())):
             self.hub.stats.reconnects += 1
         for stream in wanted.remove:
             channel = await self.hub.channel(stream)
@@ -360,6 +441,8 @@ class Multiplexed(ReaderHandler):
 class MultiplexHandler(Multiplexed, SseHandler):
     """The multiplex as an event stream, which is changed by POST."""
 
+    _track_activity = False  # its POSTs only look on
+
     @permitted("read")
     async def post(self, connection: str | None = None) -> None:
         wanted = self.parse_wanted(self.request.body)
@@ -388,7 +471,6 @@ handlers: list[tuple[str, type[ApiHandler]]] = [
     (rf"streams/({STREAM_ID})", StreamHandler),
     (rf"streams/({STREAM_ID})/events", StreamEventsHandler),
     (rf"streams/({STREAM_ID})/cancel", CancelHandler),
-    (rf"streams/({STREAM_ID})/output", OutputHandler),
     (r"events", MultiplexHandler),
     (rf"events/({STREAM_ID})", MultiplexHandler),
 ]

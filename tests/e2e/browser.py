@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from harness import JupyterServer, wait_for
+from harness import SECONDS, JupyterServer, wait_for
 from jupyter_core.paths import jupyter_path
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, TimeoutError, expect
 
@@ -20,26 +22,38 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 LIVE = "[data-sse-stream]"
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
-# Keeps the text of every event stream that the page reads.
+# A slow machine is no fault of what is tested.
+PATIENCE_MS = SECONDS * 1000
+expect.set_options(timeout=PATIENCE_MS)
+
+# Keeps the text of every event stream that the page reads, before the page has it.
 RECORDER = """
 const original = window.fetch;
 window.eventStreams = [];
 window.fetch = async (...given) => {
   const answer = await original(...given);
   if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) return answer;
-  const [ours, theirs] = answer.body.tee();
   const index = window.eventStreams.push("") - 1;
-  (async () => {
-    const reader = ours.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      window.eventStreams[index] += value;
-    }
-  })().catch(() => undefined);
-  return new Response(theirs, answer);
+  const decoder = new TextDecoder();
+  const keep = new TransformStream({
+    transform(chunk, controller) {
+      window.eventStreams[index] += decoder.decode(chunk, { stream: true });
+      controller.enqueue(chunk);
+    },
+  });
+  return new Response(answer.body.pipeThrough(keep), answer);
 };
+"""
+
+# Keeps each text that the first paragraph of an answer has had.
+WATCH = """
+window.ends = new Set();
+new MutationObserver(() => {
+  const text = document.querySelector("[data-sse-part=answer] p")?.textContent;
+  if (text) window.ends.add(text);
+}).observe(document, { subtree: true, childList: true, characterData: true });
 """
 
 
@@ -82,26 +96,26 @@ def only_widgets(home: Path) -> str:
 class Notebook:
     """One open notebook."""
 
-    def __init__(self, page: Page, server: JupyterServer, path: Path) -> None:
+    def __init__(self, page: Page, server: JupyterServer, path: Path, *, root: str | None = None) -> None:
+        """`root` is the server's for the page, where that is another than its own."""
         self.page = page
         self.server = server
         self.path = path
+        self.root = root or server.root
 
     def open(self, *, busy: bool = False) -> Notebook:
         """Load the page, until the notebook is shown and its kernel ready; not the latter if that is `busy`."""
         route = "notebooks" if self.server.app == "notebook" else f"lab/workspaces/{self.path.stem}/tree"
-        self.page.goto(f"{self.server.root}{route}/{self.path.name}?token={self.server.token}")
-        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+        self.page.goto(f"{self.root}{route}/{self.path.name}?token={self.server.token}")
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         if not busy:
             self._wait_for_kernel()
         return self
 
     def _wait_for_kernel(self) -> None:
         if self.server.app == "notebook":
-            self.page.wait_for_selector(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator", timeout=60_000)
-        self.page.wait_for_selector(
-            '.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000, state="attached"
-        )
+            self.page.wait_for_selector(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator")
+        self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached")
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{index}"]')
@@ -109,7 +123,7 @@ class Notebook:
     def run(self, index: int) -> Locator:
         """Start a cell; its view, as soon as there is one."""
         # One at a time: a cell that waits behind one that is still running may be sent back.
-        expect(self.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0, timeout=60_000)
+        expect(self.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0)
         cell = self.cell(index)
         prompt = cell.locator(".jp-InputPrompt").first
         before = prompt.inner_text()
@@ -141,15 +155,19 @@ class Notebook:
     def wait_idle(self) -> None:
         """Until nothing runs, nor waits to."""
         busy = self.page.locator(".jp-InputPrompt", has_text="[*]")
-        expect(busy).to_have_count(0, timeout=60_000)
+        expect(busy).to_have_count(0)
         self._wait_for_kernel()
 
     def save(self) -> dict[str, Any]:
         """Save as a person does, and read the file."""
         before = self.path.stat().st_mtime_ns
-        self.page.keyboard.press("Control+s")
+        pressed = -math.inf
 
         def saved() -> Any:
+            nonlocal pressed
+            if time.monotonic() > pressed + 5:  # JupyterLab is deaf to it until it has done with the save before
+                self.page.keyboard.press("Control+s")
+                pressed = time.monotonic()
             try:
                 return self.path.stat().st_mtime_ns != before and json.loads(self.path.read_text())
             except ValueError:
@@ -161,9 +179,22 @@ class Notebook:
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
     """A profile of its own; what its pages read of event streams is kept for `received`."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, **options)
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
+    context.set_default_timeout(PATIENCE_MS)
     context.add_init_script(RECORDER)
     return context
+
+
+def at_rest(box: Locator) -> float:
+    """How far it is scrolled, once the browser has ended what it does smoothly."""
+    px: float = box.evaluate("""async box => {
+        for (let same = 0, px = box.scrollTop; same < 30; same += 1) {
+            await new Promise(requestAnimationFrame);
+            if (box.scrollTop !== px) [same, px] = [0, box.scrollTop];
+        }
+        return box.scrollTop;
+    }""")
+    return px
 
 
 def received(page: Page, stream: str) -> list[Frame]:

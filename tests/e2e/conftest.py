@@ -42,8 +42,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A browser of the test's own, with any number of pages."""
+def context(browser: Browser, make_server: object, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A browser of the test's own, with any number of pages; it is closed before the servers that the test makes."""
     context = new_context(browser)
     yield context
     context.close()

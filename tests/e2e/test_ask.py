@@ -12,7 +12,7 @@ from answering_server import Gate, events, running, words
 from browser import quiet_lab
 from harness import JupyterServer, wait_for
 from playwright.sync_api import Locator, expect
-from test_lab import MIME, SECONDS, bundles, status, streams
+from test_lab import MIME, bundles, status, streams
 
 IMPORT = "%load_ext jupyter_sse\nfrom jupyter_sse import ask"
 
@@ -36,16 +36,16 @@ def test_the_answer_streams_into_the_cell_and_is_saved(open_notebook: Any, lab: 
     one.run(0)
     one.run(1)
     view = one.run(2)
-    expect(answer(view)).to_contain_text("word18 ", timeout=SECONDS)
+    expect(answer(view)).to_contain_text("word18 ")
     status(view, "running")
     gate.allow(40)
-    expect(answer(view)).to_contain_text("word38 ", timeout=SECONDS)
+    expect(answer(view)).to_contain_text("word38 ")
     gate.allow(60, end=True)
     status(view, "done")
     one.wait_idle()
     assert answer(view).inner_text().split() == words(60).split()
     one.run(3)
-    expect(one.output(3)).to_contain_text(words(60) + " done", timeout=SECONDS)
+    expect(one.output(3)).to_contain_text(words(60) + " done")
     [entry] = streams(lab, one)
     assert entry["title"] == "streams في السماء?"
     assert gate.times_asked == 1
@@ -61,7 +61,7 @@ def test_the_cancel_button_stops_the_model(open_notebook: Any, lab: JupyterServe
     one = open_notebook(IMPORT, "ask('button', 'gated')")
     one.run(0)
     view = one.run(1)
-    expect(answer(view)).to_contain_text("word18 ", timeout=SECONDS)
+    expect(answer(view)).to_contain_text("word18 ")
     view.locator("button[data-sse-action=cancel]").click()
     status(view, "cancelled")
     gate.wait_ended()
@@ -74,11 +74,11 @@ def test_a_reload_in_mid_answer(open_notebook: Any, lab: JupyterServer) -> None:
     gate = Gate(lab, "reloaded")
     one = open_notebook(IMPORT, "%%ask gated\nreloaded")
     one.run(0)
-    expect(answer(one.run(1))).to_contain_text("word18 ", timeout=SECONDS)
+    expect(answer(one.run(1))).to_contain_text("word18 ")
     one.page.reload()
-    one.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    one.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     view = one.view(1)
-    expect(answer(view)).to_contain_text("word18 ", timeout=SECONDS)
+    expect(answer(view)).to_contain_text("word18 ")
     gate.allow(50, end=True)
     status(view, "done")
     assert answer(view).inner_text().split() == words(50).split()
@@ -92,7 +92,7 @@ def test_the_answer_ends_though_the_kernel_dies(open_notebook: Any, lab: Jupyter
     one = open_notebook(f"{IMPORT}\n{save_pid}", "%%ask gated\norphaned")
     one.run(0)
     view = one.run(1)
-    expect(answer(view)).to_contain_text("word18 ", timeout=SECONDS)
+    expect(answer(view)).to_contain_text("word18 ")
     os.kill(int((lab.notebooks / "pid").read_text()), signal.SIGKILL)
     gate.allow(45, end=True)
     status(view, "done")

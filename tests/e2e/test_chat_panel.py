@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Notebook, only_widgets, quiet_lab, write_notebook
+from browser import Notebook, at_rest, only_widgets, quiet_lab, write_notebook
 from harness import JupyterServer, wait_for
+from npm import npm
 from playwright.sync_api import Locator, Page, expect
-from test_lab import MIME, SECONDS, bundles
-from test_typescript import npm
+from test_lab import GATE, MIME, bundles, opened
 
 # Says what it is asked, word by word; `wait:a` waits for the file a, `fail:why` fails. First how much was said before.
 ECHO = """
@@ -71,16 +71,16 @@ class Panel:
         return self.root.get_by_role("button", name=name).nth(index)
 
     def status(self, wanted: str) -> None:
-        expect(self.root).to_have_attribute("data-sse-status", wanted, timeout=SECONDS)
+        expect(self.root).to_have_attribute("data-sse-status", wanted)
 
     def says(self, *texts: str) -> None:
         """What each message says, without who says it and its buttons."""
-        expect(self.messages).to_have_count(len(texts), timeout=SECONDS)
+        expect(self.messages).to_have_count(len(texts))
         for message, text in zip(self.messages.all(), texts, strict=True):
             # Behind what is waited for stands a bar, and the last character of a text that grows is held back.
             words = r"\s+".join(map(re.escape, text.split()))
             shown = re.compile(rf"^\s*{words}( \|)?\s*$")
-            expect(message.locator(".jsse-chat-content")).to_have_text(shown, timeout=SECONDS)
+            expect(message.locator(".jsse-chat-content")).to_have_text(shown)
 
 
 Open = Callable[..., Panel]
@@ -95,7 +95,7 @@ def open_chat(page: Page, lab: JupyterServer, request: pytest.FixtureRequest) ->
         notebook = Notebook(page, lab, path).open()
         notebook.run(0)
         panel = Panel(notebook)
-        expect(panel.box).to_be_visible(timeout=SECONDS)
+        expect(panel.box).to_be_visible()
         return panel
 
     return open_one
@@ -112,7 +112,7 @@ def test_a_question_is_answered_and_the_next_one_knows_of_it(open_chat: Open) ->
     panel.says("One two.", "(0) One two.", "Three.", "(2) Three.")
     panel.status("done")
     panel.notebook.run(1)
-    expect(panel.notebook.output(1)).to_contain_text("'content': '(2) Three. '", timeout=SECONDS)
+    expect(panel.notebook.output(1)).to_contain_text("'content': '(2) Three. '")
 
 
 def test_a_page_that_is_closed_leaves_the_answer_to_the_kernel(open_chat: Open) -> None:
@@ -128,16 +128,12 @@ def test_a_page_that_is_closed_leaves_the_answer_to_the_kernel(open_chat: Open) 
     panel.says("One wait:closed two", "(0) One")
     panel.notebook.run(1)
     # It has what there is, although no page has told it.
-    expect(panel.notebook.output(1)).to_contain_text("(0) One", timeout=SECONDS)
+    expect(panel.notebook.output(1)).to_contain_text("(0) One")
     panel.notebook.page.close()
-    gate(panel, "closed")
+    opened(panel.notebook, "closed")
     file = panel.notebook.path.parent / "told"
     wait_for(lambda: file.exists() and file.read_text(), "the kernel to have the answer")
     assert file.read_text() == "(0) One | two "
-
-
-def gate(panel: Panel, name: str) -> None:
-    (panel.notebook.path.parent / name).touch()
 
 
 def saved(notebook: Notebook, transcript: str) -> dict[str, Any]:
@@ -157,7 +153,7 @@ def saved(notebook: Notebook, transcript: str) -> dict[str, Any]:
 
 def test_it_works_while_the_kernel_is_busy_and_the_kernel_learns_of_it(open_chat: Open) -> None:
     panel = open_chat(
-        "import time\nfrom pathlib import Path\nwhile not Path('busy-end').exists(): time.sleep(0.01)",
+        GATE + "wait_for('busy-end')",
         "print([(m['role'], m['content'], m.get('status')) for m in chat.messages])",
     )
     panel.notebook.run(1)
@@ -169,11 +165,11 @@ def test_it_works_while_the_kernel_is_busy_and_the_kernel_learns_of_it(open_chat
     panel.button("Stop").click()
     panel.status("cancelled")
     expect(panel.box).to_be_focused()
-    gate(panel, "busy-end")
+    opened(panel.notebook, "busy-end")
     panel.notebook.wait_idle()
     panel.notebook.run(2)
     told = panel.notebook.output(2)
-    expect(told).to_contain_text("('assistant', '(2) Never |", timeout=SECONDS)
+    expect(told).to_contain_text("('assistant', '(2) Never |")
     expect(told).to_contain_text("('assistant', '(0) While it is busy. ', None)")
 
 
@@ -189,11 +185,11 @@ def test_messages_set_in_python_and_questions_asked_there_are_in_the_panel(open_
     panel.status("done")
     panel.notebook.run(1)
     panel.says("First.", "(0) First.", "From Python.", "(2) From Python.")
-    expect(panel.notebook.output(1)).to_contain_text("'(2) From Python. ' done", timeout=SECONDS)
+    expect(panel.notebook.output(1)).to_contain_text("'(2) From Python. ' done")
     panel.notebook.run(2)
     panel.says("Other", "words")
     panel.notebook.run(3)
-    expect(panel.root.get_by_role("combobox", name="Model")).to_have_value("loud", timeout=SECONDS)
+    expect(panel.root.get_by_role("combobox", name="Model")).to_have_value("loud")
     panel.ask("hear me")
     panel.says("Other", "words", "hear me", "HEAR ME")
     panel.notebook.run(4)
@@ -209,7 +205,7 @@ def test_a_busy_cell_shows_a_chat_and_asks_in_it(open_chat: Open) -> None:
     )
     panel.says("one wait:busy-cell two", "(0) one")
     panel.status("running")
-    gate(panel, "busy-cell")
+    opened(panel.notebook, "busy-cell")
     panel.says("one wait:busy-cell two", "(0) one | two")
     panel.status("done")
 
@@ -222,15 +218,15 @@ def test_a_reload_in_mid_answer_goes_on_live(open_chat: Open) -> None:
     panel.notebook.page.reload()
     panel.says("one wait:reload-1 two wait:reload-2 three", "(0) one")
     panel.status("running")
-    gate(panel, "reload-1")
+    opened(panel.notebook, "reload-1")
     panel.says("one wait:reload-1 two wait:reload-2 three", "(0) one | two")
-    gate(panel, "reload-2")
+    opened(panel.notebook, "reload-2")
     panel.status("done")
     panel.says("one wait:reload-1 two wait:reload-2 three", "(0) one | two | three")
     # The kernel hears of it, and the notebook has it, though no kernel's update reaches a page that was loaded again.
     panel.notebook.wait_idle()
     panel.notebook.run(1)
-    expect(panel.notebook.output(1)).to_contain_text("'(0) one | two | three '", timeout=SECONDS)
+    expect(panel.notebook.output(1)).to_contain_text("'(0) one | two | three '")
     assert saved(panel.notebook, "(0) one | two | three")[MIME]["messages"][1]["status"] == "done"
 
 
@@ -241,7 +237,7 @@ def test_without_its_kernel_the_history_is_there_and_goes_on(open_chat: Open, la
     panel.status("done")
     panel.notebook.run(1)
     restarted = panel.notebook.page.locator(".jp-Dialog", has_text="Kernel Restarting")
-    restarted.get_by_role("button", name="Ok").click(timeout=60_000)
+    restarted.get_by_role("button", name="Ok").click()
     panel.ask("After.")
     panel.says("Before.", "(0) Before.", "After.", "(2) After.")
     panel.status("done")
@@ -370,7 +366,7 @@ def test_axe_finds_nothing(open_chat: Open, page: Page) -> None:
         page.get_by_role("menuitem", name="Settings").click()
         page.locator(".lm-Menu").get_by_text("Theme", exact=True).hover()
         page.locator(".lm-Menu").get_by_text(theme, exact=True).click()
-        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", is_light, timeout=SECONDS)
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", is_light)
         found = page.evaluate("async () => (await axe.run('[data-sse-chat]')).violations")
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
@@ -391,11 +387,17 @@ def test_a_long_history_scrolls_and_follows_unless_the_reader_has_gone_back(open
     wait_for(lambda: panel.log.evaluate(at_end), "the log to follow its answer")
     panel.log.evaluate("log => { log.scrollTop = 500; }")
     expect(latest).to_be_visible()
-    gate(panel, "long")
+    opened(panel.notebook, "long")
     panel.status("done")
     assert panel.log.evaluate("log => log.scrollTop") == 500
     latest.click()
     wait_for(lambda: panel.log.evaluate(at_end), "the log to be at its end")
+    panel.log.evaluate("log => { log.scrollTop = 500; }")
+    expect(latest).to_be_visible()
+    panel.notebook.page.keyboard.press("PageUp")
+    latest.dispatch_event("click")
+    at_rest(panel.log)
+    assert panel.log.evaluate(at_end), "it was scrolled on by the key before"
 
 
 @pytest.mark.parametrize("extension", [True, False])
@@ -412,7 +414,7 @@ def test_where_our_extension_is_not_the_widget_shows_it(page: Page, tmp_path: Pa
         answer = panel.messages.last.locator(".jsse-chat-content")
         expect(answer).to_contain_text("(0) Hello." if extension else "not a real language model")
         notebook.run(1)
-        expect(notebook.output(1)).to_contain_text("'role': 'assistant', 'content': '", timeout=SECONDS)
+        expect(notebook.output(1)).to_contain_text("'role': 'assistant', 'content': '")
         saved(notebook, "**You:**\n\nHello.")
 
 
@@ -445,7 +447,7 @@ def test_with_the_server_extension_disabled_the_kernel_answers(page: Page, tmp_p
         panel.button("Stop").click()
         panel.status("cancelled")
         notebook.run(1)
-        expect(notebook.output(1)).to_contain_text("'content': '(0) One | wait two '", timeout=SECONDS)
+        expect(notebook.output(1)).to_contain_text("'content': '(0) One | wait two '")
         notebook.run(2)
         panel.says("One wait two", "(0) One | wait two", "Three wait", "(2) Three", "Python asks.", "(4) Python asks.")
         assert set(saved(notebook, "(4) Python asks.")) == {MIME, "text/markdown", "text/plain"}

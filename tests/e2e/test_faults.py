@@ -21,7 +21,7 @@ from faults import FaultProxy, fault_proxy, full_disk, linux
 from harness import JupyterServer, wait_for
 from kernel.kernel_process import displays, running
 from playwright.sync_api import Locator, Page, expect
-from test_lab import GATE, MIME, SECONDS, lines_of, opened, status, streams
+from test_lab import GATE, MIME, lines_of, opened, status, streams
 
 from jupyter_sse.sse import Decoder
 
@@ -50,7 +50,6 @@ with task("Lines", steps=2) as t:
     t.step("Begin")
     for i in track(range(400), "rounds"):
         t.log(f"line {i} مرحبا")
-        time.sleep(0.01)
         if i == 50:
             wait_for("fault")
         if i == 300:
@@ -129,7 +128,7 @@ def check_lines(view: Locator, server: JupyterServer, stream: str) -> None:
     lines = [f"line {index} مرحبا" for index in range(400)]
     assert lines_of(server, stream) == lines
     assert view.locator(".jsse-line").all_inner_texts() == lines[-200:]
-    expect(view.locator("[data-sse-part=log]")).to_contain_text("200 earlier lines")
+    expect(view.locator("[data-sse-part=log]")).to_contain_text("400 lines")
     expect(view.get_by_role("progressbar", name="rounds")).to_have_attribute("aria-valuenow", "100")
     expect(view).to_contain_text("400/400")
     expect(view.locator(".jsse-step-history li span[dir]")).to_have_text(["[1] Begin", "[2] End"])
@@ -140,14 +139,14 @@ def check_lab(notebook: Notebook, index: int) -> None:
     """JupyterLab itself is as well as before."""
     notebook.wait_idle()
     notebook.run(index)
-    expect(notebook.output(index)).to_have_text("well", timeout=SECONDS)
+    expect(notebook.output(index)).to_have_text("well")
 
 
 def run_lines(notebook: Notebook, lab: JupyterServer) -> str:
     """Run LINES as far as where the fault is to come; the stream."""
     notebook.run(0)
     view = notebook.run(1)
-    expect(view).to_contain_text("line 50 ", timeout=SECONDS)
+    expect(view).to_contain_text("line 50 ")
     [entry] = streams(lab, notebook)
     return str(entry["stream"])
 
@@ -160,7 +159,7 @@ def test_connections_cut_in_the_middle_of_frames(open_behind: Open, proxy: Fault
     opened(notebook, "fault")
     wait_for(lambda: proxy.cuts >= 12, "twelve cuts")
     proxy.mend()
-    expect(notebook.view(1)).to_contain_text("line 300 ", timeout=SECONDS)
+    expect(notebook.view(1)).to_contain_text("line 300 ")
     last = caught_up(notebook.page, lab, stream)
     opened(notebook, "mended")
     status(notebook.view(1), "done")
@@ -179,7 +178,6 @@ def test_an_answer_whose_connection_is_cut_again_and_again_has_every_word(
 def words():
     for i in range(600):
         yield f"كلمة{i} "
-        time.sleep(0.005)
         if i == 30:
             wait_for("fault")
     wait_for("mended")
@@ -188,13 +186,13 @@ _ = stream(words(), title="Words")
     )
     notebook.run(0)
     view = notebook.run(1)
-    expect(view).to_contain_text("كلمة30 ", timeout=SECONDS)
+    expect(view).to_contain_text("كلمة30 ")
     [entry] = streams(lab, notebook)
     proxy.cut_streams(itertools.cycle([450, 901, 1301]))
     opened(notebook, "fault")
     wait_for(lambda: proxy.cuts >= 6, "six cuts")
     proxy.mend()
-    expect(view).to_contain_text("كلمة599", timeout=SECONDS)
+    expect(view).to_contain_text("كلمة599")
     last = caught_up(notebook.page, lab, entry["stream"])
     opened(notebook, "mended")
     status(view, "done")
@@ -215,7 +213,7 @@ def test_a_proxy_that_answers_503_for_a_while(open_behind: Open, proxy: FaultPro
     wait_for(lambda: logged(lab, stream) == 301, "the kernel to go on meanwhile")
     wait_for(lambda: proxy.refused >= 3, "the page to try again")
     proxy.mend()
-    expect(view).to_contain_text("line 300 ", timeout=2 * SECONDS)
+    expect(view).to_contain_text("line 300 ", timeout=120_000)
     status(view, "running")
     last = caught_up(notebook.page, lab, stream)
     opened(notebook, "mended")
@@ -236,7 +234,7 @@ def test_thirty_seconds_without_a_network(open_behind: Open, proxy: FaultProxy, 
     assert "line 300 " not in notebook.view(1).inner_text()
     proxy.mend()
     notebook.page.context.set_offline(False)
-    expect(notebook.view(1)).to_contain_text("line 300 ", timeout=SECONDS)
+    expect(notebook.view(1)).to_contain_text("line 300 ")
     last = caught_up(notebook.page, lab, stream)
     opened(notebook, "mended")
     status(notebook.view(1), "done")
@@ -254,7 +252,7 @@ def test_a_laptop_that_sleeps(open_behind: Open, proxy: FaultProxy, lab: Jupyter
     wait_for(lambda: logged(lab, stream) == 301, "the kernel to go on meanwhile")
     proxy.mend()
     page.clock.fast_forward("30:00")
-    expect(notebook.view(1)).to_contain_text("line 300 ", timeout=SECONDS)
+    expect(notebook.view(1)).to_contain_text("line 300 ")
     last = caught_up(page, lab, stream)
     opened(notebook, "mended")
     status(notebook.view(1), "done")
@@ -287,7 +285,7 @@ with task("Flood") as t:
         notebook = Notebook(page, behind, path).open()
         notebook.run(0)
         view = notebook.run(1)
-        expect(view).to_contain_text("begin", timeout=SECONDS)
+        expect(view).to_contain_text("begin")
         [entry] = streams(server, notebook)
         proxy.throttle(20_000)
         opened(notebook, "fault")
@@ -298,14 +296,14 @@ with task("Flood") as t:
 
         wait_for(dropped, "the slow page to be cut")
         proxy.mend()
-        expect(view).to_contain_text("end", timeout=SECONDS)
+        expect(view).to_contain_text("end")
         last = caught_up(page, server, entry["stream"])
         opened(notebook, "mended")
         status(view, "done")
         check_events(page, server, entry["stream"], last)
         lines = lines_of(server, entry["stream"])
         assert [line.split()[0] for line in lines] == ["begin", *map(str, range(12_000)), "end"]
-        expect(view.locator("[data-sse-part=log]")).to_contain_text("11,802 earlier lines")
+        expect(view.locator("[data-sse-part=log]")).to_contain_text("12,002 lines")
 
 
 def test_a_server_killed_and_started_again_under_a_kernel_that_goes_on(
@@ -329,12 +327,12 @@ def test_a_server_killed_and_started_again_under_a_kernel_that_goes_on(
         page.add_init_script(RECORDER)
         notebook = Notebook(page, server, path).open()
         view = notebook.view(0)
-        expect(view).to_contain_text("line 50 ", timeout=SECONDS)
+        expect(view).to_contain_text("line 50 ")
         server.kill()
         status(view, "reconnecting")
         (server.notebooks / "fault").touch()
         server.start()
-        expect(view).to_contain_text("line 300 ", timeout=2 * SECONDS)
+        expect(view).to_contain_text("line 300 ", timeout=120_000)
         (server.notebooks / "mended").touch()
         status(view, "done")
         check_events(page, server, stream, caught_up(page, server, stream))
@@ -357,14 +355,14 @@ def test_a_full_disk_is_told_in_the_view_which_goes_on(
     expect(notice).to_be_empty()
     with full_disk(server):
         opened(notebook, "fault")
-        expect(view).to_contain_text("line 300 ", timeout=SECONDS)
+        expect(view).to_contain_text("line 300 ")
         expect(notice).to_contain_text("in the server's memory only")
         notebook.save()
         page.reload()
-        expect(view).to_contain_text("line 300 ", timeout=SECONDS)
+        expect(view).to_contain_text("line 300 ")
         expect(notice).to_contain_text("in the server's memory only")
         status(view, "running")
-    expect(notice).to_be_empty(timeout=SECONDS)
+    expect(notice).to_be_empty()
     last = caught_up(page, server, stream)
     opened(notebook, "mended")
     status(view, "done")
@@ -379,7 +377,7 @@ def test_a_kernel_killed_in_mid_run_ends_the_view(open_notebook: Open, lab: Jupy
     )
     notebook.run(0)
     view = notebook.run(1)
-    expect(view).to_contain_text("line", timeout=SECONDS)
+    expect(view).to_contain_text("line")
     opened(notebook, "kill")
     status(view, "error")  # in less than the grace time of 30 s
     expect(view.get_by_role("alert")).to_contain_text("The kernel died")

@@ -11,16 +11,16 @@ import pytest
 from browser import LIVE, Notebook, write_notebook
 from harness import JupyterServer, wait_for
 from playwright.sync_api import Locator, Page, expect
-from test_lab import GATE, MIME, SECONDS, events_of, lines_of, opened, status, streams
+from test_lab import GATE, MIME, events_of, lines_of, opened, status, streams
 
 
 def reload(notebook: Notebook, live: str) -> Locator:
     """The page is loaded again; the second cell's view, as soon as it shows this text."""
     notebook.page.reload()
-    notebook.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    notebook.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     shown = time.monotonic()
     view = notebook.view(1)
-    expect(view).to_contain_text(live, timeout=SECONDS)
+    expect(view).to_contain_text(live)
     print(f"{1000 * (time.monotonic() - shown):.0f} ms after the notebook the view was back")
     return view
 
@@ -44,17 +44,21 @@ with task("Reload") as t:
     )
     notebook.run(0)
     view = notebook.run(1)
-    expect(view).to_contain_text("line 20", timeout=SECONDS)
+    expect(view).to_contain_text("line 20")
     assert len(notebook.save()["cells"][1]["outputs"]) == 1
 
     view = reload(notebook, "line 20")
     status(view, "running")
     assert lines(view) == [f"line {index}" for index in range(21)]
     bar = view.get_by_role("progressbar")
-    before = float(bar.get_attribute("aria-valuenow") or 0)
+
+    def percent() -> float:
+        return float(bar.get_attribute("aria-valuenow") or 0)
+
+    before = wait_for(percent, "the bar to be shown")
     opened(notebook, "reload-20")
-    expect(view).to_contain_text("line 40", timeout=SECONDS)
-    assert float(bar.get_attribute("aria-valuenow") or 0) > before > 0
+    expect(view).to_contain_text("line 40")
+    wait_for(lambda: percent() > before, "the bar to go on")
     opened(notebook, "reload-40")
     opened(notebook, "reload-end")
     status(view, "done")
@@ -80,12 +84,12 @@ _ = stream(words(), title="Long")
 """,
     )
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("word100 ", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("word100 ")
     notebook.save()
 
     view = reload(notebook, "word100 ")
     opened(notebook, "answer-100")
-    expect(view).to_contain_text("word200 ", timeout=SECONDS)
+    expect(view).to_contain_text("word200 ")
     status(view, "running")
     opened(notebook, "answer-200")
     status(view, "done")
@@ -101,7 +105,7 @@ def test_notebook_7_is_live_again_too(page: Page, make_server: Any, tmp_path: Pa
     cell = "with task('Seven') as t:\n    t.log('line one')\n    wait_for('more')\n    t.log('line two')"
     notebook = Notebook(page, server, write_notebook(server, "seven.ipynb", GATE, cell)).open()
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("line one", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("line one")
     notebook.save()
     view = reload(notebook, "line one")
     status(view, "running")
@@ -114,7 +118,7 @@ def test_the_view_of_a_run_stays_when_it_ends(open_notebook: Any) -> None:
     notebook = open_notebook(GATE, "with task('Stays') as t:\n    t.log('line')\n    wait_for('stays')")
     notebook.run(0)
     view = notebook.run(1)
-    expect(view).to_contain_text("line", timeout=SECONDS)
+    expect(view).to_contain_text("line")
     before = notebook.page.locator(LIVE).element_handle()
     opened(notebook, "stays")
     notebook.wait_idle()

@@ -9,7 +9,7 @@ from typing import Any
 from browser import LIVE, Notebook, new_context, write_notebook
 from harness import JupyterServer, wait_for
 from playwright.sync_api import Browser, Locator, Page, expect
-from test_lab import GATE, MIME, SECONDS, opened, status, streams
+from test_lab import GATE, MIME, opened, status, streams
 
 DIRTY = ".lm-TabBar-tab.jp-mod-current.jp-mod-dirty"
 TWO = """
@@ -34,7 +34,7 @@ def lines(view: Locator) -> list[str]:
 
 def reload(notebook: Notebook) -> None:
     notebook.page.reload()
-    notebook.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    notebook.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
 
 
 def saved_bundles(notebook: Notebook, index: int) -> list[dict[str, Any]]:
@@ -52,12 +52,12 @@ def test_a_run_that_was_never_saved_comes_back_alive_and_gets_saved(open_noteboo
     notebook = open_notebook(GATE, TWO)
     notebook.run(0)
     notebook.run(1)
-    expect(notebook.view(1).nth(1)).to_contain_text("line 20", timeout=SECONDS)
+    expect(notebook.view(1).nth(1)).to_contain_text("line 20")
     assert saved_bundles(notebook, 1) == []
 
     reload(notebook)
     first, second = notebook.view(1).nth(0), notebook.view(1).nth(1)
-    expect(second).to_contain_text("line 20", timeout=SECONDS)
+    expect(second).to_contain_text("line 20")
     status(first, "done")
     status(second, "running")
     assert (lines(first), lines(second)) == (["first line"], [f"line {index}" for index in range(21)])
@@ -83,7 +83,7 @@ def test_a_run_that_was_never_saved_comes_back_alive_and_gets_saved(open_noteboo
 def test_a_run_that_ended_while_the_page_was_closed_comes_back(open_notebook: Any, lab: JupyterServer) -> None:
     notebook = open_notebook(GATE, gated("away"))
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("started", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("started")
     notebook.page.goto("about:blank")
     opened(notebook, "away")
     wait_for(lambda: [entry["status"] for entry in streams(lab, notebook)] == ["done"], "the run to end")
@@ -101,15 +101,15 @@ def test_a_run_that_ended_while_the_page_was_closed_comes_back(open_notebook: An
 def test_the_end_of_a_run_that_was_saved_in_the_middle_is_saved_too(open_notebook: Any) -> None:
     notebook = open_notebook(GATE, gated("middle"))
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("started", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("started")
     notebook.save()
     reload(notebook)
     view = notebook.view(1)
-    expect(view).to_contain_text("started", timeout=SECONDS)
+    expect(view).to_contain_text("started")
     expect(notebook.page.locator(DIRTY)).to_have_count(0)
     opened(notebook, "middle")
     status(view, "done")
-    expect(notebook.page.locator(DIRTY)).to_be_visible(timeout=SECONDS)
+    expect(notebook.page.locator(DIRTY)).to_be_visible()
     saved = notebook.save()
     [output] = saved["cells"][1]["outputs"]
     assert output["data"][MIME]["snapshot"]["status"] == "done"
@@ -145,19 +145,19 @@ def test_outputs_of_an_earlier_run_give_way_to_the_later_one(open_notebook: Any)
     cell = "from jupyter_sse import task\nprint('plain')\nwith task('Again') as t:\n    t.log(str(counter))"
     notebook = open_notebook("counter = 1", cell)
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("1", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("1")
     notebook.wait_idle()
     notebook.save()
     set_source(notebook, 0, "counter = 2")
     notebook.run(0)
     notebook.wait_idle()
     notebook.run(1)
-    expect(notebook.view(1)).to_contain_text("2", timeout=SECONDS)
+    expect(notebook.view(1)).to_contain_text("2")
     notebook.wait_idle()
     assert saved_bundles(notebook, 1)[0]["snapshot"]["log"]["lines"][0]["text"] == "1"
 
     reload(notebook)
-    expect(notebook.view(1)).to_contain_text("2", timeout=SECONDS)
+    expect(notebook.view(1)).to_contain_text("2")
     assert lines(notebook.view(1)) == ["2"]
     expect(notebook.output(1)).to_have_count(1)
 
@@ -167,11 +167,11 @@ def test_another_browser_sees_it_and_leaves_saving_to_the_first(open_notebook: A
     notebook.run(0)
     notebook.wait_idle()
     notebook.save()  # so that JupyterLab has nothing of its own to change when the notebook is opened again
-    expect(notebook.run(1)).to_contain_text("started", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("started")
     with new_context(browser) as context:
         other = Notebook(context.new_page(), notebook.server, notebook.path).open(busy=True)
         view = other.view(1)
-        expect(view).to_contain_text("started", timeout=SECONDS)
+        expect(view).to_contain_text("started")
         expect(other.page.locator(DIRTY)).to_have_count(0)
         opened(notebook, "shared")
         status(view, "done")
@@ -186,10 +186,10 @@ def test_notebook_7_puts_it_back_too(page: Page, make_server: Any, tmp_path: Pat
     cell = "with task('Seven') as t:\n    t.log('line one')\n    wait_for('more')\n    t.log('line two')"
     notebook = Notebook(page, server, write_notebook(server, "seven.ipynb", GATE, cell)).open()
     notebook.run(0)
-    expect(notebook.run(1)).to_contain_text("line one", timeout=SECONDS)
+    expect(notebook.run(1)).to_contain_text("line one")
     reload(notebook)
     view = notebook.view(1)
-    expect(view).to_contain_text("line one", timeout=SECONDS)
+    expect(view).to_contain_text("line one")
     opened(notebook, "more")
     status(view, "done")
     assert lines(view) == ["line one", "line two"]

@@ -11,7 +11,7 @@ import pytest
 from browser import Notebook, write_notebook
 from harness import JupyterServer, wait_for
 from playwright.sync_api import BrowserContext, Page, Request, expect
-from test_lab import GATE, SECONDS, lines_of, status, streams
+from test_lab import GATE, lines_of, status, streams
 
 TABS = 10
 EVENT_STREAMS = 2
@@ -69,7 +69,7 @@ with task("Tab {number}") as t:
     def shows(self, rounds: int) -> None:
         """Until so many rounds have come to the view."""
         last = self.notebook.view(1).locator(".jsse-line").last
-        expect(last).to_have_text(f"tab {self.number}, round {rounds - 1}", timeout=SECONDS)
+        expect(last).to_have_text(f"tab {self.number}, round {rounds - 1}")
         assert self.lines == [f"tab {self.number}, round {index}" for index in range(rounds)]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from browser import Notebook, write_notebook
 from harness import JupyterServer, wait_for
 from playwright.sync_api import BrowserContext, Locator, Page, Request, WebSocketRoute, expect
-from test_lab import GATE, MIME, SECONDS, bundles, events_of, lines_of, opened, status, streams
+from proxies import nginx
+from test_lab import GATE, MIME, bundles, events_of, lines_of, opened, status, streams
 
 CELL = """
 with task("مهمة", steps=2) as t:
@@ -28,9 +29,9 @@ def numbers(notebook: Notebook, view: Locator) -> list[int]:
     """The stream's number at each point of the cell, as its view has it."""
     seen = []
     for line, percent, then in ROUNDS:
-        expect(view.locator(".jsse-line").last).to_have_text(line, timeout=SECONDS)
+        expect(view.locator(".jsse-line").last).to_have_text(line)
         bar = view.get_by_role("progressbar")
-        expect(bar).to_have_attribute("aria-valuenow", percent, timeout=SECONDS)
+        expect(bar).to_have_attribute("aria-valuenow", percent)
         seen.append(int(view.get_attribute("data-sse-seq") or 0))
         opened(notebook, then)
     notebook.wait_idle()
@@ -117,14 +118,14 @@ def test_without_web_locks_a_websocket_is_used_and_when_it_is_cut_off_an_event_s
     notebook = open_notebook(GATE, LINES)
     notebook.run(0)
     view = notebook.run(1)
-    expect(view.locator(".jsse-line").last).to_have_text("line 20", timeout=SECONDS)
+    expect(view.locator(".jsse-line").last).to_have_text("line 20")
     assert (len(sockets), event_streams) == (1, [])
 
     # As when a proxy in between comes to let no WebSocket through.
     blocked = True
     sockets[0].close()
     opened(notebook, "lines-20")
-    expect(view.locator(".jsse-line").last).to_have_text("line 40", timeout=SECONDS)
+    expect(view.locator(".jsse-line").last).to_have_text("line 40")
     assert len(event_streams) == 1
     opened(notebook, "lines-40")
     status(notebook.view(1), "done")
@@ -132,3 +133,96 @@ def test_without_web_locks_a_websocket_is_used_and_when_it_is_cut_off_an_event_s
     shown = notebook.view(1).locator(".jsse-line").all_inner_texts()
     assert shown == lines_of(lab, entry["stream"]) == [f"line {index}" for index in range(60)]
     notebook.wait_idle()
+
+
+# WebSockets get through; over HTTP/1.0, nginx holds back what does not fill its buffer.
+BUFFERING = """
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $http_connection;
+      location /jupyter-sse/events {{
+        proxy_pass http://127.0.0.1:{port};
+        proxy_http_version 1.0;
+        proxy_set_header Host $http_host;
+        proxy_ignore_headers X-Accel-Buffering;
+      }}
+"""
+FEW_LINES = """
+with task("Lines") as t:
+    t.log("one")
+    wait_for("{name}-one")
+    t.log("two")
+    wait_for("{name}-two")
+"""
+
+
+def few_lines(notebook: Notebook, name: str) -> None:
+    """Run the cell, and see each line when it is written."""
+    view = notebook.run(1)
+    expect(view.locator(".jsse-line")).to_have_text(["one"])
+    opened(notebook, f"{name}-one")
+    expect(view.locator(".jsse-line")).to_have_text(["one", "two"])
+    opened(notebook, f"{name}-two")
+    status(notebook.view(1), "done")
+    notebook.wait_idle()
+
+
+def test_behind_a_proxy_that_buffers_the_page_turns_to_a_websocket(
+    page: Page, lab: JupyterServer, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda made: asked.append("events") if made.url.endswith("/jupyter-sse/events") else None)
+    page.on("websocket", lambda made: asked.append("socket") if made.url.endswith("/jupyter-sse/socket") else None)
+    path = write_notebook(lab, "buffered.ipynb", GATE, FEW_LINES.format(name="buffered"))
+    for number in range(100):  # the list of them is more than the buffer
+        lab.append(lab.create(title=f"Work {number} {'.' * 100}"), '{"type":"done"}')
+    with nginx(lab, tmp_path / "nginx", BUFFERING.format(port=lab.port)) as port:
+        notebook = Notebook(page, lab, path, root=f"http://127.0.0.1:{port}/").open()
+        notebook.run(0)
+        few_lines(notebook, "buffered")
+    assert asked == ["events", "socket"]
+
+
+BUSY = """
+const fetched = window.fetch;
+window.fetch = (url, init) => {
+  const answer = fetched(url, init);
+  if (String(url).endsWith("/jupyter-sse/events")) {
+    for (const until = performance.now() + 4000; performance.now() < until; );
+  }
+  return answer;
+};
+"""
+
+
+def test_a_page_that_is_busy_when_the_answer_comes_reads_it_none_the_less(page: Page, server: JupyterServer) -> None:
+    asked: list[str] = []
+    page.on("request", lambda made: asked.append("events") if made.url.endswith("/jupyter-sse/events") else None)
+    page.on("websocket", lambda made: asked.append("socket"))
+    page.add_init_script(BUSY)
+    stream = server.create(title="Awaited")
+    page.goto(f"{server.url}?token={server.token}#/{stream}")
+    view = page.locator("[data-sse-stream]")
+    status(view, "running")
+    server.append(stream, '{"type":"log","text":"seen"}')
+    expect(view).to_contain_text("seen")
+    assert asked == ["events"]
+
+
+def test_in_a_browser_whose_connections_are_all_taken_the_page_turns_to_a_websocket(
+    page: Page, open_notebook: Any, lab: JupyterServer
+) -> None:
+    notebook = open_notebook(GATE, FEW_LINES.format(name="taken"))
+    notebook.run(0)
+    notebook.wait_idle()
+    stream = lab.request("POST", "streams", json={"kind": "task", "title": "Another page's"}).json()["stream"]
+    # As many as a browser has for one host; their answers do not end.
+    page.evaluate(
+        "url => { for (let n = 0; n < 6; n++) void fetch(url); }",
+        f"{lab.url}streams/{stream}/events",
+    )
+    sockets: list[str] = []
+    page.on("websocket", lambda made: sockets.append(made.url) if made.url.endswith("/jupyter-sse/socket") else None)
+    few_lines(notebook, "taken")
+    assert len(sockets) == 1
+    lab.request("DELETE", f"streams/{stream}")

@@ -14,7 +14,7 @@ from browser import Notebook, new_context, received
 from harness import JupyterServer, wait_for
 from playwright.sync_api import Browser, expect
 from test_join import SEEN
-from test_lab import SECONDS, status, streams
+from test_lab import status, streams
 
 from jupyter_sse.events import decode
 from jupyter_sse.sse import Decoder, Frame
@@ -74,14 +74,14 @@ def test_all_see_the_same_and_each_can_cancel(
 ) -> None:
     first: Notebook = open_notebook(CELL, "1 + 1")
     mine = first.run(0)
-    expect(mine.locator(".jsse-line").first).to_be_visible(timeout=SECONDS)
+    expect(mine.locator(".jsse-line").first).to_be_visible()
     first.save()
     [entry] = streams(lab, first)
     stream = entry["stream"]
     watching = curl(f"{stream}/events")
     second = Notebook(new_context(browser).new_page(), lab, first.path).open(busy=True)
     theirs = second.view(0)
-    expect(theirs.locator(".jsse-line").first).to_be_visible(timeout=SECONDS)
+    expect(theirs.locator(".jsse-line").first).to_be_visible()
     seen = len(received(second.page, stream))
     wait_for(lambda: len(received(second.page, stream)) > seen + 20, "more events to come to the second browser")
     for view in (mine, theirs):
@@ -102,7 +102,7 @@ def test_all_see_the_same_and_each_can_cancel(
     expect(first.cell(0)).to_contain_text("Cancelled: Watched المشهد")
     expect(first.cell(0)).not_to_contain_text("went on")
     first.run(1)
-    expect(first.output(1)).to_contain_text("2", timeout=SECONDS)
+    expect(first.output(1)).to_contain_text("2")
 
     log = frames_of(lab.request("GET", f"streams/{stream}/events").content)
     assert [frame.id for frame in log] == [str(seq) for seq in range(1, len(log) + 1)]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jupyter_sse import Answer
+from jupyter_sse.address import parse
 from jupyter_sse.kernel import link
-from jupyter_sse.kernel.websocket import parse
 from kernel.link_server import TOKEN, LinkServer, running
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(link, "_current", None)
     monkeypatch.setattr(link, "_chosen", None)
     yield
-    for one in list(link._links):  # its server is gone, and its reconnects draw the random numbers of later tests
+    for one in list(link._links):  # its server is gone, and another may get its port
         one._outbox.channels.clear()
         one._wanted.clear()
 

@@ -31,6 +31,8 @@ class LinkServer:
         self.authorization: list[str | None] = []
         self.fault: Callable[[ServerConnection, Message], bool] | None = None
         self.max_event = 1 << 20
+        self.webhooks: list[tuple[str, str]] | None = []  # None: it is too old for them
+        self.routes: list[list[Message]] | None = []  # None: it is too old for them
         self.port = 0
         self._changed = threading.Condition()
         self._server: Server | None = None
@@ -116,7 +118,19 @@ class LinkServer:
                 return
             if message["op"] == "hello":
                 self.hellos.append(message)
-                connection.send(json.dumps({"op": "welcome", "max_event": self.max_event, "max_stream": 1 << 26}))
+                able = self.webhooks is not None
+                welcome = {"op": "welcome", "max_event": self.max_event, "max_stream": 1 << 26, "webhooks": able}
+                connection.send(json.dumps(welcome | {"endpoints": self.routes is not None}))
+                return
+            if message["op"] == "routes":
+                assert self.routes is not None, "it would close the link"
+                self.routes.append(message["routes"])
+                self._changed.notify_all()
+                return
+            if message["op"] == "webhook":
+                assert self.webhooks is not None, "it would close the link"
+                assert message["stream"] not in self.streams or self.hellos[1:], "the first events came before"
+                self.webhooks.append((message["stream"], message["url"]))
                 return
             self.appends.append(message)
             if self.fault is not None and self.fault(connection, message):

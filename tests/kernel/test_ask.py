@@ -17,10 +17,10 @@ from harness import wait_for
 
 import jupyter_sse
 from jupyter_sse import Answer, Cancelled, StreamError, ask, stream
+from jupyter_sse.address import parse
 from jupyter_sse.chat import providers
 from jupyter_sse.kernel import inbox, link
 from jupyter_sse.kernel.ask import begin
-from jupyter_sse.kernel.websocket import parse
 from jupyter_sse.output import MIME
 from kernel import kernel_process
 from kernel.kernel_process import KernelProcess, displays, text
@@ -141,7 +141,7 @@ def test_cancel_ends_the_models_work(linked_to: JupyterServer) -> None:
     has(answer, words(20))
     assert linked_to.request("POST", f"streams/{answer.id}/cancel").status_code == 202
     with pytest.raises(Cancelled):
-        answer._wait()
+        answer.wait()
     assert (answer.status, answer.text) == ("cancelled", words(20).rstrip())
     gate.wait_ended()
 
@@ -231,7 +231,7 @@ def test_a_link_that_is_cut_in_mid_answer_loses_and_doubles_nothing(linked_to: J
             proxy.cut()
             gate.allow(count + 30)  # comes while nobody listens
         gate.allow(400, end=True)
-        answer._wait()
+        answer.wait()
         assert proxy.cuts >= 5
     assert answer.text == words(400)
     sent = events(linked_to, answer.id)
@@ -251,7 +251,7 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path) -> None:
         gate.allow(30, end=True)
         server.start()
         with pytest.raises(StreamError, match=r"server .* was stopped"):
-            answer._wait()
+            answer.wait()
         assert (answer.status, answer.text.rstrip()) == ("error", words(20).rstrip())
         assert gate.times_asked == 1
         assert [event["type"] for event in events(server, answer.id)][-1] == "error"
@@ -266,7 +266,7 @@ def test_a_server_whose_memory_was_lost(tmp_path: Path) -> None:
         server.kill()
         server.start()
         with pytest.raises(StreamError, match="has lost this answer"):
-            answer._wait()
+            answer.wait()
         assert answer.snapshot.error is not None
         assert (answer.snapshot.error.code, answer.text.rstrip()) == ("answer_lost", words(20).rstrip())
         assert gate.times_asked == 1  # another answer would not go on where this one was
@@ -290,7 +290,7 @@ def test_a_cancel_while_no_server_is_there() -> None:
     answer = begin("x", display=False)
     answer.cancel()
     with pytest.raises(Cancelled):
-        answer._wait()
+        answer.wait()
 
 
 def test_a_refused_link_is_like_none(server: LinkServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,23 +154,26 @@ def test_output_from_elsewhere_stays_in_its_cell(kernel: KernelProcess, where: s
             with task("Elsewhere") as t:
                 {go}.wait(30)
                 t.log("late")
-        threading.Thread(target=work).start()
+        {go}_thread = threading.Thread(target=work)
+        {go}_thread.start()
         """
     else:
         code = f"""
-        {go} = asyncio.Event()
+        begun, {go} = asyncio.Event(), asyncio.Event()
         async def work():
             async with task("Elsewhere") as t:
+                begun.set()
                 await {go}.wait()
                 t.log("late")
         background = asyncio.ensure_future(work())
-        await asyncio.sleep(0.05)
+        await begun.wait()
         """
     first = kernel.run(code, cell="first")[0]["parent_header"]["msg_id"]
     kernel.wait(
         lambda m: m["msg_type"] == "update_display_data" and WIDGET in data(m) and m["parent_header"]["msg_id"] == first
     )
-    second = kernel.run(f"{go}.set()\nawait asyncio.sleep(0.5)", cell="second")
+    end = f"{go}_thread.join()" if where == "thread" else "await background"
+    second = kernel.run(f"{go}.set()\n{end}", cell="second")
     final = kernel.wait(
         lambda m: (
             m["msg_type"] == "update_display_data"

@@ -11,8 +11,8 @@ from answering_server import running
 from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_sse import Answer
+from jupyter_sse.address import parse
 from jupyter_sse.kernel import link
-from jupyter_sse.kernel.websocket import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

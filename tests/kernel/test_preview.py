@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_what_cannot_be_made_smaller_says_so() -> None:
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="these bytes: not a PNG"):
+    with pytest.raises(ValueError, match=r"these bytes: not a picture.*say `mime=`"):
         preview.event(b"hello", limit=LIMIT)
     with pytest.raises(FileNotFoundError):
         preview.event(tmp_path / "missing.png", limit=LIMIT)
@@ -133,3 +134,48 @@ def test_the_same_key_replaces() -> None:
         t.preview(picture(size=(9, 9)), key="loss", alt="second")
         t.preview(picture())
     assert [(shown.key, shown.alt) for shown in t.snapshot.previews] == [("loss", "second"), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "mime"),
+    [
+        (b"\0\0\0\x20ftypisom____", "video/mp4"), (b"\x1aE\xdf\xa3____", "video/webm"), (b"OggS____", "audio/ogg"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"), (b"ID3\x04____", "audio/mpeg"), (b"fLaC____", "audio/flac"),
+        (b"glTF\2\0\0\0", "model/gltf-binary"), (b"\0\0\0\x20ftypavif____", "image/avif"),
+    ],
+)  # fmt: skip
+def test_sound_and_films_are_known_by_their_beginnings(raw: bytes, mime: str) -> None:
+    assert preview.event(raw, limit=LIMIT).mime == mime
+
+
+def test_other_bytes_with_their_type(tmp_path: Path) -> None:
+    event = preview.event(b"any bytes", mime="audio/midi", limit=LIMIT)
+    assert (event.mime, base64.b64decode(event.data or "")) == ("audio/midi", b"any bytes")
+    path = tmp_path / "clip.mpeg"
+    path.write_bytes(b"any")
+    assert preview.event(path, limit=LIMIT).mime == "video/mpeg"
+    for mime in ("text/html", "image/png; charset=x", "application/pdf"):
+        with pytest.raises(ValueError, match="such as image/png"):
+            preview.event(b"any", mime=mime, limit=LIMIT)
+
+
+def test_bundles_and_sounds_of_ipython() -> None:
+    class Bundle:
+        def _repr_mimebundle_(self) -> Any:
+            return {"text/html": "<b>", "image/png": base64.b64encode(picture()).decode()}, {}
+
+    assert preview.event(Bundle(), limit=LIMIT).mime == "image/png"
+    display = pytest.importorskip("IPython.display")
+    sound = display.Audio(b"RIFF\0\0\0\0WAVEfmt ", rate=8000)
+    assert preview.event(sound, limit=LIMIT).mime == "audio/wav"
+    assert preview.event(display.Image(picture()), limit=LIMIT).mime == "image/png"
+
+
+def test_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pytest.importorskip("plotly.graph_objects").Figure()
+    monkeypatch.setattr(type(figure), "to_image", lambda figure, format: picture())
+    assert preview.event(figure, limit=LIMIT).mime == "image/png"
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(TypeError, match=r"pip install kaleido, or show the figure itself with display\(\)"):
+        preview.event(figure, limit=LIMIT)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
 from pathlib import Path
 
 import nbformat
@@ -88,3 +91,45 @@ def test_the_chat_notebook_runs_without_a_key_or_a_server(monkeypatch: pytest.Mo
     assert "What is a median?" in shown["cell-13"][0]["text/markdown"]
     assert r"\frac{1}{\lambda^4}" in shown["cell-17"][0]["text/markdown"]
     assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_monitoring_notebook_runs_without_a_server() -> None:
+    notebook = nbformat.read(NOTEBOOK.with_name("03_monitor.ipynb"), as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = {cell.id: [output.get("data", output) for output in cell.get("outputs", [])] for cell in notebook.cells}
+    install, training, rows, fetching, darts = (
+        next(data for data in shown[cell] if MIME in data)
+        for cell in ("cell-3", "cell-5", "cell-7", "cell-11", "cell-14")
+    )
+    assert "scikit-learn" in install["text/plain"]
+    trained = training[MIME]["snapshot"]
+    assert trained["result"]["accuracy"] > 0.9
+    assert [(bar["label"] if "label" in bar else bar["bar"], bar["n"]) for bar in trained["bars"]] == [
+        ("epochs", 8),
+        ("batches", 40),
+    ]
+    assert "![Confusion matrix of the test digits](<data:image/png;base64," in training["text/markdown"]
+    assert "sliding means" in rows["text/plain"]
+    assert "300/300" in rows["text/plain"]
+    assert fetching[MIME]["snapshot"]["bars"][0]["n"] == 5
+    assert darts[MIME]["snapshot"]["title"] == "Estimate pi by throwing darts"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_of_media_runs_without_a_server(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOK.with_name("04_media.ipynb"), as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
+    shown = {cell.id: cell.outputs[0].data for cell in notebook.cells if cell.cell_type == "code"}
+    drawing, tune, pond, model = (shown[cell][MIME]["snapshot"] for cell in ("cell-3", "cell-5", "cell-7", "cell-9"))
+    assert [drawing["previews"][0]["alt"], len(drawing["previews"])] == ["640 pixels wide", 1]
+    assert tune["audio"]["count"] == 29
+    (whole,) = tune["previews"]
+    with wave.open(io.BytesIO(base64.b64decode(whole["data"]))) as file:
+        assert (file.getframerate(), file.getnframes()) == (24_000, 29 * 7200)
+    assert [(preview["key"], preview["mime"]) for preview in pond["previews"]] == [("pond", "image/png")]
+    assert base64.b64decode(model["previews"][0]["data"])[:4] == b"glTF"
+    mp3, film = (shown[cell][MIME]["snapshot"] for cell in ("cell-13", "cell-15"))
+    assert (mp3["audio"]["mime"], mp3["previews"][0]["mime"]) == ("audio/mpeg", "audio/mpeg")
+    assert film["previews"][0]["mime"] == "video/webm"

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jupyter_sse import Cancelled, Task, task, track
-from jupyter_sse.kernel import progress
+from jupyter_sse import Cancelled, Task, TaskTimeout, current, task, track
+from jupyter_sse.kernel import producer, progress
 from jupyter_sse.kernel.producer import Producer
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def test_an_exception_ends_the_stream_in_an_error_and_goes_on() -> None:
     error = t.snapshot.error
     assert error is not None
     assert (error.code, error.message) == ("KeyError", "KeyError: 'missing'")
-    assert "Traceback" in t.snapshot.log.lines[0].text
-    assert t.snapshot.log.lines[-1].level == "error"
+    assert (error.traceback or "").startswith("Traceback")
+    assert (error.traceback or "").endswith("KeyError: 'missing'")
+    assert t.snapshot.log.count == 0
 
 
 def test_an_interrupt_is_an_error_unless_cancel_was_pressed() -> None:
@@ -365,3 +367,166 @@ def test_ten_thousand_log_lines_are_all_counted() -> None:
             t.log(i)
     assert t.snapshot.log.count == 10_000
     assert t.snapshot.log.lines[-1].text == "9999"
+
+
+def how(t: Task) -> tuple[str, str | None, str | None]:
+    return t.status, t.snapshot.reason, t.snapshot.via
+
+
+def until_raised(action: Any) -> None:
+    """Do it again and again: it is to raise."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        action()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("call", [lambda t: t.step("x"), lambda t: t.progress(1), lambda t: t.log("x")])
+def test_the_time_limit_raises_at_the_next_call(call: Any) -> None:
+    t = task("Late", timeout=0.05)
+    with pytest.raises(TaskTimeout, match=r"^Late took longer than 0\.05 s$") as caught, t:
+        until_raised(lambda: call(t))
+    assert isinstance(caught.value, TimeoutError)
+    assert how(t) == ("done", "timeout", "producer")
+    assert t.snapshot.error is None
+
+
+def test_the_time_limit_raises_in_a_loop_inside(written: list[Producer]) -> None:
+    with pytest.raises(TaskTimeout), task("Late", timeout=0.05) as t:
+        for _ in track(range(10**9), "Loop"):
+            pass
+    assert how(t) == ("done", "timeout", "producer")
+
+
+def test_work_that_calls_nothing_is_interrupted_at_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "TIMEOUT_PATIENCE", 0.05)
+    t = task("Deaf", timeout=0.05)
+    with pytest.raises(TaskTimeout, match=r"Deaf took longer"), t:
+        time.sleep(60)
+    assert how(t) == ("done", "timeout", "interrupt")
+
+
+@pytest.mark.parametrize("timeout", [0.02, None])
+def test_work_that_tidies_up_is_not_interrupted(monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
+    for patience in ("TIMEOUT_PATIENCE", "CANCEL_PATIENCE"):
+        monkeypatch.setattr(producer, patience, 1)
+    with pytest.raises((TaskTimeout, Cancelled)), task("Tidy", timeout=timeout) as t:
+        if timeout is None:
+            t.cancel()
+        try:
+            until_raised(lambda: t.step("x"))
+        finally:
+            tidied = threading.Event()
+            t._running.later(1.5, tidied.set)  # an interrupt would have come by then
+            assert tidied.wait(10)
+    assert t.snapshot.via == "producer"
+
+
+def test_a_task_that_ends_in_time_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "TIMEOUT_PATIENCE", 0.0)
+    with task("Fast", timeout=0.5) as t:
+        pass
+    over = threading.Event()
+    t._running.later(0.6, over.set)
+    assert over.wait(10)
+    assert how(t) == ("done", "stop", None)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, "5", True and math.inf])
+def test_a_time_limit_is_a_number_of_seconds(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="timeout"):
+        task("x", timeout=value)
+
+
+def test_the_time_limit_reaches_a_coroutine_where_it_waits() -> None:
+    async def main() -> Task:
+        with pytest.raises(TaskTimeout, match="Async took longer"):
+            async with task("Async", timeout=0.05) as t:
+                await asyncio.sleep(60)
+        await asyncio.sleep(0)  # only the block was cancelled
+        return t
+
+    assert how(asyncio.run(main())) == ("done", "timeout", "producer")
+
+
+def test_cancel_reaches_a_coroutine_where_it_waits() -> None:
+    async def main() -> Task:
+        with pytest.raises(Cancelled, match="Async"):
+            async with task("Async") as t:
+                t.cancel()
+                await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        return t
+
+    assert how(asyncio.run(main())) == ("cancelled", "cancelled", "producer")
+
+
+def in_thread(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, name="worker")
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("timeout", [0.05, None])
+def test_a_thread_that_calls_nothing_is_reached(monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
+    monkeypatch.setattr(producer, "TIMEOUT_PATIENCE", 0.05)
+    t, begun = task("Thread", timeout=timeout), threading.Event()
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with t:
+                begun.set()
+                until_raised(lambda: None)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = in_thread(work)
+    assert begun.wait(10)
+    if timeout is None:
+        t.cancel()
+        t.cancel()  # as the second press
+    thread.join(10)
+    assert [str(error) for error in raised] == ["Thread" if timeout is None else "Thread took longer than 0.05 s"]
+    assert how(t)[1:] == ("cancelled" if timeout is None else "timeout", "interrupt")
+    origin = t.snapshot.origin
+    assert origin is not None
+    assert origin.thread == "worker"
+
+
+def test_a_cancel_that_is_not_seen_interrupts_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "CANCEL_PATIENCE", 0.05)
+    t = task("Deaf")
+    with pytest.raises(KeyboardInterrupt), t:
+        t.cancel()
+        time.sleep(60)
+    assert how(t) == ("cancelled", "cancelled", "interrupt")
+
+
+def test_which_way_of_cancelling_acted() -> None:
+    asked, pressed = task("a"), task("b")
+    with pytest.raises(Cancelled), asked:
+        asked.cancel()
+        asked.step("x")
+    with pytest.raises(KeyboardInterrupt), pressed:
+        pressed.cancel()
+        raise KeyboardInterrupt
+    assert (how(asked)[2], how(pressed)[2]) == ("producer", "interrupt")
+
+
+def test_the_current_task() -> None:
+    assert current() is None
+    with task("Outer") as outer:
+        assert current() is outer
+        with task("Inner") as inner:
+            assert current() is inner
+            for _ in track(range(1)):
+                assert current() is inner
+        assert current() is outer
+    assert current() is None
+
+
+def test_how_long_a_task_may_be_silent() -> None:
+    with task("Slow", stall=5) as t:
+        pass
+    assert t.snapshot.stall == 5

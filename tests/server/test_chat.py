@@ -379,7 +379,31 @@ def test_an_eventsource_that_comes_back_goes_on_and_asks_nothing_twice(chat: Jup
     over = Reading(chat, "chat?q=again&model=gate", Last_Event_ID=back.frames[-1].id)
     assert over.answer.status == 204
     assert Reading(chat, "chat?q=never%20asked", Last_Event_ID="2").answer.status == 204
+    assert Reading(chat, "chat?q=never%20asked&after=2").answer.status == 204
     assert len(chat.request("GET", "streams").json()) == begun
+
+
+@pytest.mark.parametrize("chosen", [None, "by-the-asker"])
+def test_a_post_that_comes_back_goes_on_and_asks_nothing_twice(chat: JupyterServer, chosen: str | None) -> None:
+    asked = {"message": f"again-{chosen}", "model": "gate", "history": [{"role": "user", "content": "Hi"}]}
+    body = json.dumps(asked | ({"stream": chosen} if chosen else {}))
+
+    def post(last: str) -> Reading:
+        return Reading(chat, "chat", body=body, Accept="text/event-stream", Last_Event_ID=last)
+
+    first = Reading(chat, "chat", body=body, Accept="text/event-stream")
+    stream = events_of(first, 3)[0]["stream"]
+    begun = len(chat.request("GET", "streams").json())
+    first.close()
+    wait_for(lambda: reader_count(chat) == 0, "the server to see that the reader has gone")
+    back = post("2")
+    (chat.home / f"again-{chosen}.go").touch()
+    events = events_of(back)
+    assert (events[0]["stream"], text_of(events)) == (stream, " two.")
+    assert post(back.frames[-1].id or "").answer.status == 204
+    assert len(chat.request("GET", "streams").json()) == begun
+    never = json.dumps(asked | {"message": "never asked"})
+    assert Reading(chat, "chat", body=never, Accept="text/event-stream", Last_Event_ID="2").answer.status == 204
 
 
 def reader_count(server: JupyterServer) -> int:
@@ -419,7 +443,7 @@ def test_the_rate_is_limited(make_server: MakeServer) -> None:
 
 
 def test_an_answer_that_nobody_reads_is_forgotten(make_server: MakeServer, tmp_path: Path) -> None:
-    server = configured(make_server, tmp_path, "--SSE.unread_seconds=0.5")
+    server = configured(make_server, tmp_path, "--SSE.unread_seconds=3")
     unread = begin(server, "unread", model="gate")
     read = begin(server, "read", model="gate")
     Reading(server, f"streams/{read}/events").read(2)
@@ -485,7 +509,7 @@ def test_a_real_client_against_a_real_provider(make_server: MakeServer, monkeypa
     with model_server(["It is ", gate, "blue."], refused, [HANG]) as model:
         monkeypatch.setenv("OPENAI_API_KEY", "SECRET-IN-ENV")
         monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
-        server = make_server("--SSE.chat_timeout=1")
+        server = make_server("--SSE.chat_timeout=3")
         stream = begin(server, "Why?")
         reading = Reading(server, f"streams/{stream}/events")
         assert events_of(reading, 3)[1]["model"] == "openai:gpt-5"

@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
+from jupyter_sse.endpoints import Registry
 from jupyter_sse.events import Delta, Done, Event, Log, Start, encode
 from jupyter_sse.log import Gap, LogError
 from jupyter_sse.log.memory import MemoryLog
+from jupyter_sse.server import endpoints, kernels, modules
+from jupyter_sse.server import hub as hub_module
+from jupyter_sse.server import reader as reader_module
+from jupyter_sse.server.activity import Activity
 from jupyter_sse.server.channel import Channel, Closed, Full
-from jupyter_sse.server.feed import as_is
+from jupyter_sse.server.feed import Blob, as_is
 from jupyter_sse.server.hub import Hub, Limits
 from jupyter_sse.server.reader import Reader
+from jupyter_sse.server.routes import Routes
 from jupyter_sse.sse import Decoder, Frame
 
-SECONDS = 10
+SECONDS = 60
 
 
 def run(scenario: Callable[[Hub], Awaitable[object]], *, log: MemoryLog | None = None, **options: Any) -> None:
@@ -444,3 +453,268 @@ def test_what_runs_is_listed_however_much_has_ended_since() -> None:
         assert listed == [*(f"s{number}" for number in range(1099, 99, -1)), "s0"]
 
     run(scenario)
+
+
+def test_a_stream_without_news_is_told_and_so_is_its_next_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "STALL_SECONDS", 0.3)  # longer than changes of the list are gathered
+
+    async def scenario(hub: Hub) -> None:
+        await write(hub, "s", [Start(title="Silent")])
+        await write(hub, "patient", [Start(stall=1000)])
+        await write(hub, "off", [Start(stall=0)])
+        await write(hub, "over", [Start(), Done()])
+        client = Client(hub, keep=True)
+        await hub.listing.watch(client.reader)
+
+        def told() -> list[tuple[str, bool]]:
+            """After the list itself."""
+            entries = [entry for frame in client.frames[1:] for entry in json.loads(frame.data)["streams"]]
+            return [(entry["stream"], entry["stalled"] is not None) for entry in entries]
+
+        await client.read(lambda: bool(told()))
+        await write(hub, "s", [Delta(text="x")], 2)
+        await client.read(lambda: len(told()) == 2)
+        assert told() == [("s", True), ("s", False)]
+
+    run(scenario, stall_look=0.02)
+
+
+def test_a_snapshot_says_when_the_last_event_came() -> None:
+    async def scenario(hub: Hub) -> None:
+        channel = await write(hub, "s", [Start()])
+        channel.came -= 100
+        frame, _ = await hub.reset(await hub.channel("s"), "", "snapshot")
+        (reset,) = Decoder().feed(frame)
+        assert json.loads(reset.data)["ts"] == pytest.approx(time.time() - 100, abs=10)
+
+    run(scenario)
+
+
+def test_so_does_that_of_a_stream_that_was_not_in_memory() -> None:
+    async def scenario(hub: Hub) -> None:
+        await write(hub, "s", [Start(), Done()])
+        del hub.channels["s"]
+        now[0] += 100
+        assert (await hub.channel("s")).heard == pytest.approx(now[0] - 100, abs=10)
+
+    now = [time.time() - 100]
+    run(scenario, log=MemoryLog(clock=lambda: now[0]))
+
+
+def test_who_looks_on_does_not_hide_that_a_stream_has_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "STALL_SECONDS", 0.3)
+
+    async def scenario(hub: Hub) -> None:
+        channel = await write(hub, "s", [Start()])
+        await hub.listing.watch(Client(hub, keep=True).reader)
+        until = time.monotonic() + SECONDS
+        while channel.stalled is None:
+            assert time.monotonic() < until
+            await hub.channel("s")
+            await asyncio.sleep(0.01)
+
+    run(scenario, stall_look=0.02)
+
+
+def test_streams_without_news_are_told_after_a_log_that_could_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "STALL_SECONDS", 0.1)
+
+    class Faulty(MemoryLog):
+        faults = 1
+
+        async def snapshot(self, stream: str) -> bytes | None:
+            if self.faults:
+                self.faults -= 1
+                raise LogError("disk I/O error")
+            return await super().snapshot(stream)
+
+    log = Faulty()
+
+    async def scenario(hub: Hub) -> None:
+        await log.append("s", 1, [encode(Start())])
+        channel = await hub.channel("s")
+        await hub.listing.watch(Client(hub, keep=True).reader)
+        until = time.monotonic() + SECONDS
+        while channel.stalled is None:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        assert log.faults == 0
+
+    run(scenario, log=log, stall_look=0.02)
+
+
+def test_media_that_come_together_do_not_pass_the_limit() -> None:
+    class Slow(MemoryLog):
+        async def put_media(self, *given: Any, **options: Any) -> int:
+            await asyncio.sleep(0.01)
+            return await super().put_media(*given, **options)
+
+    async def scenario(hub: Hub) -> None:
+        channel = await write(hub, "s", [Start()])
+        before = channel.bytes
+        puts = [hub.put_media(channel, f"{n}", "image/png", bytes(400), key=None, keep=9) for n in range(5)]
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None)] * 2 + [Full] * 3
+        assert channel.bytes == before + 800
+        await hub.log.delete("s")
+        with pytest.raises(Closed):
+            await hub.put_media(channel, "6", "image/png", bytes(100), key=None, keep=9)
+        assert channel.bytes == before + 800
+
+    run(scenario, log=Slow(), limits=Limits(stream_bytes=1000))
+
+
+def test_what_never_begins_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a kernel has said who is to be told of the end, and died before it sent anything."""
+    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.05)
+
+    async def scenario(hub: Hub) -> None:
+        (await hub.channel("s")).webhook = "https://example.org/"
+        until = time.monotonic() + SECONDS
+        while hub.channels:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+
+    run(scenario, heartbeat=0.02)
+
+
+def test_a_cell_began_before_there_was_anything_to_tell() -> None:
+    async def scenario(hub: Hub) -> None:
+        await write(hub, "s", [Start(kind="cell", ts=1000.5)])
+        entry = await hub.log.entry("s")
+        assert entry is not None
+        assert entry.created == 1000.5
+
+    run(scenario)
+
+
+def test_a_stream_without_producer_ends_though_the_log_fails_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "RETRY_SECONDS", 0.001)
+
+    class Faulty(MemoryLog):
+        faults = 0
+
+        async def entry(self, stream: str) -> Any:
+            self.fail()
+            return await super().entry(stream)
+
+        async def append(self, *args: Any, **options: Any) -> int:
+            self.fail()
+            return await super().append(*args, **options)
+
+        def fail(self) -> None:
+            if self.faults:
+                self.faults -= 1
+                raise LogError("disk I/O error")
+
+    log = Faulty()
+
+    async def scenario(hub: Hub) -> None:
+        channel = await write(hub, "s", [Start()])
+        producers = kernels.Producers(hub, {}, Activity({}, {}), grace=0.0)
+        producers.writes("lost", channel, None)
+        log.faults = 3
+        producers._await_return("lost")
+        while not channel.ended:
+            await asyncio.sleep(0.001)
+        snapshot = await channel.snapshot()
+        assert snapshot.error is not None
+        assert (snapshot.error.code, log.faults) == ("producer_lost", 0)
+
+    run(scenario, log=log)
+
+
+def test_a_call_whose_reader_left_before_its_first_frame_is_closed() -> None:
+    class Pipe:
+        closed = False
+
+        async def read(self) -> bytes | None:
+            await asyncio.sleep(1000)
+            return None
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def scenario(hub: Hub) -> None:
+        for leaves in ("before", "at once", "later"):
+            client, pipe = Client(hub), Pipe()
+            if leaves == "before":
+                client.reader.close()
+            endpoints.pump(pipe, client.reader)
+            if leaves == "later":
+                await asyncio.sleep(0)
+            client.reader.close()
+            assert pipe.closed, leaves
+
+    run(scenario)
+
+
+def test_a_call_that_fails_here_leaves_no_reader_waiting() -> None:
+    class Pipe:
+        async def read(self) -> bytes | None:
+            raise ZeroDivisionError
+
+        def close(self) -> None: ...
+
+    failures: list[str] = []
+
+    async def scenario(hub: Hub) -> None:
+        client = Client(hub)
+        endpoints.pump(Pipe(), client.reader)
+        await client.read_to_end()
+        await asyncio.sleep(0)
+
+    run(scenario, on_error=failures.append)
+    assert failures
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_slow_reader_is_kept_as_long_as_it_takes_something(monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    now = 0.0
+    monkeypatch.setattr(reader_module, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def scenario(hub: Hub) -> None:
+        nonlocal now
+        client = Client(hub, small=True)
+        writing = asyncio.ensure_future(client.reader.write(b": " + b"x" * 500_000 + b"\n\n"))
+        await asyncio.sleep(0)
+        if ends:
+            client.reader.end()
+        loop, taken = asyncio.get_running_loop(), 0
+        while taken < 400_000:
+            taken += len(await asyncio.wait_for(loop.sock_recv(client.socket, 1 << 12), SECONDS))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            now += 0.00005
+            client.reader.ping(Blob(b": ping\n\n"))
+            assert not client.reader.closed, f"after {taken} bytes in {now} s"
+        now += 0.0011
+        client.reader.ping(Blob(b": ping\n\n"))
+        assert client.reader.closed
+        with pytest.raises(StreamClosedError):
+            await writing
+
+    run(scenario, limits=Limits(stall_seconds=0.001))
+
+
+def test_a_shared_run_in_the_server_does_not_wait_for_a_log_that_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(hub: Hub) -> None:
+        def channel(stream: str) -> None:
+            raise LogError("the disk is gone")
+
+        monkeypatch.setattr(hub, "channel", channel)
+        published = modules.Modules(hub, cast(Any, None), Routes(), Registry(), most=1).publish("/x")
+        event = Delta(text="x" * 100_000)
+
+        def emit() -> None:
+            while not published.closed:
+                published.emit(event)
+
+        thread = threading.Thread(target=emit, daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+
+    failures: list[str] = []
+    run(scenario, on_error=failures.append)
+    assert failures == ["the disk is gone"]

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from harness import JupyterServer, wait_for
-from jupyter_client.blocking.client import BlockingKernelClient
+from server_kernel import Kernel
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -55,7 +56,15 @@ def link(server: JupyterServer, producer: str | None = None, kernel: str | None 
     ) as socket:
         made = Link(socket, producer or secrets.token_hex(8))
         made.say(op="hello", v=1, producer=made.producer, kernel=kernel)
-        assert made.hear() == {"op": "welcome", "max_event": 1 << 20, "max_stream": 64 << 20, "chat": True}
+        assert made.hear() == {
+            "op": "welcome",
+            "max_event": 1 << 20,
+            "max_stream": 64 << 20,
+            "chat": True,
+            "webhooks": True,
+            "endpoints": True,
+            "max_calls": 256,
+        }
         yield made
 
 
@@ -106,9 +115,12 @@ def test_a_refused_event_stops_the_batch_there(server: JupyterServer) -> None:
         '{"op":"nonsense"}',
         '{"op":"append","stream":"../x","seq":1,"events":[]}',
         '{"op":"append","stream":"x","seq":0,"events":[]}',
+        '{"op":"routes","routes":[{"path":"no route","methods":["GET"],"declared":1}]}',
+        b"\0\0\0\1",
+        b"\0\0\0\1\2data: x\n\n",
     ],
 )
-def test_garbage_closes_the_link_and_nothing_else(server: JupyterServer, message: str) -> None:
+def test_garbage_closes_the_link_and_nothing_else(server: JupyterServer, message: str | bytes) -> None:
     with link(server) as one:
         one.socket.send(message)
         wait_for(lambda: closed(one), "the server to close the link")
@@ -193,6 +205,68 @@ def test_a_producer_is_told_once_that_a_page_shows_its_stream(server: JupyterSer
         assert one.append(before, 2, DONE)["op"] == "ack"
 
 
+def test_a_producer_is_told_that_nobody_reads_its_stream(make_server: Callable[..., JupyterServer]) -> None:
+    server = make_server("--SSE.heartbeat=0.5")
+    stream = new_id()
+    unwatched = {"op": "unwatched", "stream": stream}
+    with link(server) as one:
+        assert one.append(stream, 1, START)["op"] == "ack"
+        assert one.hear() == one.hear() == unwatched  # again and again, as one may be lost with the link
+        url = f"{server.url}streams/{stream}/events"
+        with httpx.stream("GET", url, headers=server.headers, trust_env=False) as answer:  # no page, a curl
+            beats = (chunk for chunk in answer.iter_raw() if b"event: ping" in chunk)
+            for _ in range(5):
+                next(beats)
+        one.say(op="append", stream=stream, seq=2, events=[DONE])
+        heard = [one.hear()]
+        while heard[-1]["op"] != "ack":
+            heard.append(one.hear())
+        assert len(heard) < 3  # but not while it is read
+
+
+def test_a_webhook_is_for_ones_own_streams_alone(server: JupyterServer) -> None:
+    """What a kernel may not read, it may not have sent to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, link(server) as one, link(server) as two:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        others, own, ended = new_id(), new_id(), server.create()
+        one.append(others, 1, START)
+        server.append(ended, json.dumps(DONE))
+        two.say(op="webhook", stream=ended, url=url)
+        two.say(op="webhook", stream=others, url=url)
+        two.append(others, 1, START)
+        two.say(op="webhook", stream=others, url=url)
+        two.say(op="webhook", stream=own, url="ftp://nowhere/")
+        two.say(op="webhook", stream=own, url=url)
+        one.append(others, 2, DONE)
+        two.append(own, 1, START, DONE)
+        connection, _ = listener.accept()
+        with connection:
+            assert f"msg_{own}" in connection.recv(65536).decode()
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+def test_a_webhook_that_a_killed_server_owed_is_sent_by_the_next(make_server: Callable[..., JupyterServer]) -> None:
+    server, stream = make_server(), new_id()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        listener.settimeout(20)
+        with link(server, "p") as one:
+            one.say(op="webhook", stream=stream, url=url)
+            one.append(stream, 1, START, DONE)
+            unanswered, _ = listener.accept()
+            first = unanswered.recv(65536).decode()
+            server.kill()
+        unanswered.close()
+        with link(make_server(home=server.home), "p") as one:
+            one.say(op="webhook", stream=stream, url=url)
+            connection, _ = listener.accept()
+            with connection:
+                again = connection.recv(65536).decode()
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert f"msg_{stream}" in first
+    assert f"msg_{stream}" in again
+
+
 def test_a_full_stream_ends_with_the_reason(make_server: Callable[..., JupyterServer]) -> None:
     server = make_server("--SSE.max_stream_bytes=65536")
     stream = new_id()
@@ -224,13 +298,13 @@ def test_a_producer_that_does_not_return_is_lost(make_server: Callable[..., Jupy
 
 
 def test_a_server_killed_and_started_again_goes_on_where_it_was(make_server: Callable[..., JupyterServer]) -> None:
-    server = make_server("--SSE.producer_grace=3")
+    server = make_server("--SSE.producer_grace=8")
     returns, stays_away, written = new_id(), new_id(), server.create()
     with link(server, "returning") as one, link(server, "lost") as two:
         one.append(returns, 1, START, delta("a"))
         two.append(stays_away, 1, START)
         server.kill()
-    again = make_server("--SSE.producer_grace=3", home=server.home)
+    again = make_server("--SSE.producer_grace=8", home=server.home)
     with link(again, "returning") as one:
         # All that was not acked is sent again; some of it may have been committed.
         assert one.append(returns, 2, delta("a"), delta("b"))["seq"] == 3
@@ -241,42 +315,6 @@ def test_a_server_killed_and_started_again_goes_on_where_it_was(make_server: Cal
     assert snapshot(again, returns)["text"] == "ab"
     assert snapshot(again, written)["status"] == "running"
     assert again.append(written, '{"type":"done"}').status_code == 200
-
-
-class Kernel:
-    """A real kernel, started by the server."""
-
-    def __init__(self, server: JupyterServer) -> None:
-        self.server = server
-        answer = self.api("POST", "kernels", json={"name": "python3"})
-        self.id: str = answer.json()["id"]
-        file = server.home / "runtime" / f"kernel-{self.id}.json"
-        wait_for(file.exists, "the kernel's connection file")
-        self.client = BlockingKernelClient(connection_file=str(file))
-        self.client.load_connection_file()
-        self.client.start_channels()
-        self.client.wait_for_ready(60)
-
-    def api(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return httpx.request(
-            method, f"{self.server.root}api/{path}", headers=self.server.headers, trust_env=False, timeout=60, **options
-        )
-
-    def ask(self, code: str) -> str:
-        """Run code; what it printed."""
-        said: list[str] = []
-
-        def hook(message: dict[str, Any]) -> None:
-            if message["msg_type"] == "stream":
-                said.append(message["content"]["text"])
-
-        reply = self.client.execute_interactive(code, timeout=60, output_hook=hook)
-        assert reply["content"]["status"] == "ok", reply["content"]
-        return "".join(said).strip()
-
-    def stop(self) -> None:
-        self.client.stop_channels()
-        self.api("DELETE", f"kernels/{self.id}")
 
 
 @pytest.fixture
@@ -295,15 +333,6 @@ with task("Busy") as t:
         t.progress(1)
         time.sleep(0.02)
 """
-
-
-def start_busy(kernel: Kernel, code: str = BUSY) -> str:
-    """Run code that does not end; the id that it prints."""
-    kernel.client.execute(code)
-    while True:
-        message = kernel.client.get_iopub_msg(timeout=60)
-        if message["msg_type"] == "stream":
-            return str(message["content"]["text"]).strip()
 
 
 def reply_of(kernel: Kernel) -> dict[str, Any]:
@@ -354,13 +383,12 @@ def test_a_kernel_writes_through_its_link(server: JupyterServer, kernel: Kernel)
 
 
 def test_the_first_cancel_asks_and_the_second_interrupts(server: JupyterServer, kernel: Kernel) -> None:
-    stream = start_busy(kernel)
+    stream = kernel.start(BUSY)
     wait_for(lambda: server.request("GET", f"streams/{stream}").status_code == 200, "the stream")
     assert server.request("POST", f"streams/{stream}/cancel").json()["via"] == "producer"
     assert reply_of(kernel)["ename"] == "Cancelled"
     wait_for(lambda: snapshot(server, stream)["status"] == "cancelled", "the stream to end")
-    deaf = start_busy(
-        kernel,
+    deaf = kernel.start(
         "import time\nfrom jupyter_sse import task\nwith task('Deaf') as t:\n    print(t.id, flush=True)\n"
         "    time.sleep(600)",
     )
@@ -371,12 +399,29 @@ def test_the_first_cancel_asks_and_the_second_interrupts(server: JupyterServer, 
     wait_for(lambda: snapshot(server, deaf)["status"] == "cancelled", "the stream to end")
 
 
+def test_the_second_cancel_of_a_thread_leaves_the_cell_that_runs_alone(server: JupyterServer, kernel: Kernel) -> None:
+    kernel.ask(
+        "import threading, time\nfrom jupyter_sse import task\n"
+        "def work():\n    with task('Deaf') as t:\n        box.append(t.id)\n        while True: time.sleep(0.01)\n"
+        "box = []\nthread = threading.Thread(target=work); thread.start()\nwhile not box: time.sleep(0.01)"
+    )
+    deaf = kernel.ask("print(box[0])")
+    wait_for(lambda: server.request("GET", f"streams/{deaf}").status_code == 200, "the stream")
+    busy = kernel.start(BUSY)
+    for _ in range(2):
+        assert server.request("POST", f"streams/{deaf}/cancel").json()["via"] == "producer"
+    wait_for(lambda: snapshot(server, deaf)["status"] == "cancelled", "the thread's stream to end")
+    assert snapshot(server, busy)["status"] == "running"
+    server.request("POST", f"streams/{busy}/cancel")
+    assert reply_of(kernel)["ename"] == "Cancelled"
+
+
 @pytest.mark.parametrize("how", ["kill", "restart"])
 def test_a_kernel_that_dies_ends_its_streams_long_before_the_grace_time(
     server: JupyterServer, kernel: Kernel, how: str
 ) -> None:
     pid = int(kernel.ask("import os; print(os.getpid())"))
-    stream = start_busy(kernel)
+    stream = kernel.start(BUSY)
     wait_for(lambda: server.request("GET", f"streams/{stream}").status_code == 200, "the stream")
     if how == "kill":
         os.kill(pid, signal.SIGKILL)

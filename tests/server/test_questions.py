@@ -200,7 +200,7 @@ def test_a_kernel_that_does_not_read_misses_nothing_and_holds_up_nobody(answerin
     gate = Gate(answering, "slow")
     count = 100_000  # about 1 MB of text, and more than sockets hold
     gate.allow(count, end=True)
-    with kernel(answering, max_queue=1) as slow, kernel(answering) as other:
+    with kernel(answering, max_queue=1, ping_interval=None) as slow, kernel(answering) as other:
         stream = slow.ask("slow")
         wait_for(lambda: status(answering, stream) == "done", "the long answer")
         assert other.events(other.ask("meanwhile", model="told"), ended)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import MakeServer
 from harness import JupyterServer
-from nginx import nginx
+from proxies import nginx
 from reading import Reading
 
 from jupyter_sse.sse import Decoder
@@ -77,7 +77,7 @@ def test_a_proxy_cuts_what_is_silent_and_heartbeats_keep_it(make_server: MakeSer
     with nginx(beating, tmp_path / "right", impatient) as port:
         reading = Reading(beating, "chat?q=x&model=gate", port=port)
         reading.read(10)
-        assert [frame.event for frame in reading.frames].count("ping") == 7
+        assert [frame.event for frame in reading.frames].count("ping") >= 7
         go.touch()
         reading.read()
         assert text_of(reading) == "One two."

@@ -44,7 +44,8 @@ STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
                 "title": "Train",
                 "total": 10,
                 "unit": "epoch",
-                "origin": {"path": "a/b.ipynb", "cell": "c1", "execution": "m1", "kernel": "k1"},
+                "stall": 60,
+                "origin": {"path": "a/b.ipynb", "cell": "c1", "execution": "m1", "kernel": "k1", "thread": "T"},
             },
         ),
         (2, {"type": "step", "step": 1, "of": 2, "message": "Load", "ts": 2}),
@@ -62,7 +63,11 @@ STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
         (14, {"type": "preview", "mime": "image/png", "data": "BBBB", "key": "plot"}),
         (15, {"type": "audio", "mime": "audio/wav", "data": "UklGRg==", "n": 0}),
         (16, {"type": "step", "step": 2, "message": "Save", "ts": 3}),
-        (17, {"type": "done", "result": {"loss": 0.25, "list": [1, None]}, "ts": 4}),
+        (17, {"type": "progress", "bar": "bytes", "n": 2048, "scale": 1024, "label": "ملف", "state": "early"}),
+        (18, {"type": "progress", "bar": "inner", "n": 4, "state": "removed"}),
+        (19, {"type": "progress", "bar": "never", "n": 1, "state": "removed"}),
+        (20, {"type": "progress", "bar": "outer", "n": 10, "state": "complete"}),
+        (21, {"type": "done", "result": {"loss": 0.25, "list": [1, None]}, "ts": 4}),
     ],
     "failed": [
         (1, {"type": "start", "title": "Fail"}),
@@ -70,7 +75,7 @@ STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
         (3, {"type": "delta", "text": "after the end"}),
         (4, {"type": "done"}),
     ],
-    "cancelled": [(1, {"type": "start"}), (2, {"type": "done", "reason": "cancelled"})],
+    "cancelled": [(1, {"type": "start"}), (2, {"type": "done", "reason": "cancelled", "via": "interrupt"})],
     "seen before": [
         (1, {"type": "delta", "text": "a"}),
         (2, {"type": "delta", "text": "b"}),
@@ -84,9 +89,23 @@ STREAMS: dict[str, list[tuple[int, dict[str, Any]]]] = {
     ],
     "long log": [(1, {"type": "log", "text": "\n".join(f"line {index}" for index in range(450))})]
     + [(2 + index, {"type": "log", "text": f"last {index}"}) for index in range(3)],
+    "redrawn lines": [
+        (1, {"type": "log", "text": " 10 %", "source": "stderr", "key": "stderr-1"}),
+        (2, {"type": "log", "text": "between"}),
+        (3, {"type": "log", "text": "\u001b[32m100 %\u001b[0m", "source": "stderr", "key": "stderr-1"}),
+        (4, {"type": "log", "text": "one\ntwo", "key": "both"}),
+        (5, {"type": "log", "text": "", "key": "both"}),
+        (6, {"type": "log", "text": "\n".join(f"line {index}" for index in range(200))}),
+        (7, {"type": "log", "text": "out of reach", "key": "stderr-1"}),
+    ],
     "many steps": [(index, {"type": "step", "step": index, "message": f"step {index}"}) for index in range(1, 206)],
     "many previews": [
         (index, {"type": "preview", "mime": "image/png", "url": f"/{index}.png"}) for index in range(1, 24)
+    ],
+    "speech": [
+        (3, {"type": "audio", "mime": "audio/pcm;rate=24000;channels=1", "data": "AAA=", "n": 0}),
+        (4, {"type": "delta", "text": "between"}),
+        (7, {"type": "audio", "mime": "audio/pcm;rate=24000;channels=1", "data": "AQA=", "n": 1}),
     ],
     "empty": [],
 }

@@ -1,6 +1,7 @@
 // A stream that comes over the widget's own channel to the kernel, where there is no server to ask.
 
 import type { Snapshot, StreamEvent } from "./events";
+import type { Kept } from "./tape";
 import { StreamStore, type CancelAnswer } from "./source";
 
 /** What of an anywidget model is used here. */
@@ -11,7 +12,7 @@ export interface CommModel {
 
 type FromKernel =
   | { op: "events"; seq: number; events: StreamEvent[] }
-  | { op: "reset"; seq: number; snapshot: Snapshot };
+  | { op: "reset"; seq: number; snapshot: Snapshot; sound?: Kept };
 
 /** Listens from the moment it is made: a kernel that is busy sends, but does not hear. */
 export class CommStore extends StreamStore {
@@ -46,7 +47,7 @@ export class CommStore extends StreamStore {
   #take(message: FromKernel): void {
     if (message?.op === "reset") {
       this.#asked = false;
-      if (message.snapshot.seq >= this.snapshot.seq) this.reset(message.snapshot);
+      if (message.snapshot.seq >= this.snapshot.seq) this.reset(message.snapshot, undefined, message.sound);
     } else if (message?.op === "events") {
       if (message.seq > this.snapshot.seq + 1) {
         this.ready();

@@ -17,6 +17,13 @@ import {
 export type AnyEvent = StreamEvent | ConnectionEvent | UnknownEvent;
 export type ConnectionState = "connecting" | "open" | "reconnecting" | "closed";
 
+/** A frame as an `EventSource` gives it: `type` is its name, "message" if it has none. */
+export interface Message {
+  type: string;
+  data: string;
+  lastEventId: string;
+}
+
 /** Why a stream failed. `status` is HTTP's, where the server refused. */
 export interface Problem {
   message: string;
@@ -29,11 +36,14 @@ export interface ConnectionOptions {
   /** A function is asked again for each reconnect. */
   body?: string | (() => string);
   headers?: Record<string, string> | (() => Record<string, string>);
-  credentials?: RequestCredentials;
+  credentials?: "omit" | "same-origin" | "include"; // Node's own types have no name for it
   lastEventId?: string;
   /** The connection carries many streams: a terminal event ends one of them, not the connection. */
   multiplexed?: boolean;
-  /** Milliseconds between the server's heartbeats; without a byte for 2.5 times as long, the connection is dead. */
+  /**
+   * Milliseconds between the server's heartbeats; without a byte for 2.5 times as long, the connection is dead. `Infinity`
+   * for a server that has none.
+   */
   heartbeatMs?: number;
   /** The first delay before a reconnect, until the server says otherwise (`retry:`); it doubles up to `maxRetryMs`. */
   retryMs?: number;
@@ -50,12 +60,36 @@ export interface ConnectionOptions {
   onComplete?: (event: DoneEvent) => void;
   /** The stream's `error` event, or a refusal that trying again cannot mend. */
   onError?: (problem: Problem) => void;
-  /** Every event, with the id of its frame ("" for none). */
+  /** Every event, with the id of its frame ("" for none): a JSON object whose `type`, if it has none, is its frame's. */
   onEvent?: (event: AnyEvent, id: string) => void;
+  /** Every frame, whatever its data: before `onEvent`, if it is an event. */
+  onMessage?: (message: Message) => void;
   onState?: (state: ConnectionState) => void;
 }
 
-const RETRIED = (status: number): boolean => status === 408 || status === 429 || status >= 500;
+/** A timer that is to take longer goes off at once. */
+const LONGEST_PAUSE_MS = 2 ** 31 - 1;
+
+/** Another time there may be another answer. 424 is what JupyterHub says while the user's server does not run. */
+export const mayPass = (status: number): boolean => [408, 424, 429].includes(status) || status >= 500;
+
+/** What a `Retry-After` asks for, in ms: it has seconds or a date. */
+function retryAfter(given: string): number {
+  const ms = /^\s*\d/.test(given) ? 1000 * parseInt(given, 10) : Date.parse(given) - Date.now();
+  return Math.max(0, ms || 0);
+}
+
+/** Null if the data is no JSON object. */
+function eventOf(name: string, data: string): AnyEvent | null {
+  let event: unknown;
+  try {
+    event = JSON.parse(data);
+  } catch {
+    return null;
+  }
+  if (typeof event !== "object" || event === null || Array.isArray(event)) return null;
+  return "type" in event && typeof event.type === "string" ? (event as AnyEvent) : { ...event, type: name };
+}
 
 /** Follows events to their end, over as many connections as it takes. */
 export abstract class Connection<Options extends ConnectionOptions = ConnectionOptions> {
@@ -76,7 +110,6 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
     this.options = options;
     this.lastEventId = options.lastEventId ?? "";
     this.#retryMs = options.retryMs ?? 1000;
-    options.signal?.addEventListener("abort", () => this.close(), { once: true });
   }
 
   /**
@@ -101,8 +134,9 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
           this.fail({ message: "The connection was lost too often.", code: "connection_lost", retryable: true });
           break;
         }
+        const pause = this.#pause(delay); // begun before that is told: who hears it may end it
         this.tell(this.options.onState, "reconnecting");
-        await this.#pause(delay);
+        await pause;
       }
     } finally {
       unlisten();
@@ -147,17 +181,16 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
     return typeof body === "function" ? body() : body;
   }
 
-  protected fetch(init: RequestInit): Promise<Response> {
+  protected async fetch(url: string, init: RequestInit): Promise<Response> {
     const { credentials = "same-origin" } = this.options;
-    return (this.options.fetch ?? fetch)(this.url, { credentials, cache: "no-store", ...init });
+    const answer = await (this.options.fetch ?? fetch)(url, { credentials, cache: "no-store", ...init });
+    init.signal?.throwIfAborted(); // it may have come just before that, or from a `fetch` that takes no signal
+    return answer;
   }
 
   /** Takes an answer that is not what was asked for. */
-  protected async refused(answer: Response): Promise<number | null> {
-    if (RETRIED(answer.status)) {
-      const seconds = Number(answer.headers.get("Retry-After"));
-      return Number.isFinite(seconds) ? seconds * 1000 : 0;
-    }
+  protected async refused(answer: Response, signal: AbortSignal): Promise<number | null> {
+    if (mayPass(answer.status)) return retryAfter(answer.headers.get("Retry-After") ?? "");
     if (answer.ok) {
       this.fail({
         message: "The answer is not an event stream. Are you still signed in to the server?",
@@ -167,10 +200,11 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
       });
       return null;
     }
-    const told = (await answer.json().catch(() => ({}))) as { message?: string; code?: string };
+    const told = (await answer.json().catch(() => null)) as { message?: string; code?: string } | null;
+    signal.throwIfAborted();
     this.fail({
-      message: told.message ?? `The server answered ${answer.status}.`,
-      code: told.code ?? `http_${answer.status}`,
+      message: told?.message ?? `The server answered ${answer.status}.`,
+      code: told?.code ?? `http_${answer.status}`,
       retryable: false,
       status: answer.status,
     });
@@ -181,8 +215,11 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
   protected opened(signal: AbortSignal): (text: string) => boolean {
     let ended = false;
     const parser = createParser({
+      onId: (id) => {
+        if (!ended && !signal.aborted) this.lastEventId = id;
+      },
       onEvent: (message) => {
-        if (!ended && !signal.aborted) ended = this.#take(message);
+        if (!ended && !signal.aborted) ended = this.#take(message, signal);
       },
       onRetry: (ms) => {
         this.#retryMs = ms;
@@ -198,17 +235,11 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
   }
 
   /** True when the stream has ended. */
-  #take(message: EventSourceMessage): boolean {
-    let event: AnyEvent | null;
-    try {
-      event = JSON.parse(message.data) as AnyEvent | null;
-    } catch {
-      return false;
-    }
-    if (typeof event?.type !== "string") return false;
-    const id = message.id ?? "";
-    if (id) this.lastEventId = id;
+  #take({ id = "", event: name = "message", data }: EventSourceMessage, signal: AbortSignal): boolean {
     const options = this.options;
+    this.tell(options.onMessage, { type: name, data, lastEventId: this.lastEventId });
+    const event = eventOf(name, data);
+    if (!event || signal.aborted) return false;
     this.tell(options.onEvent, event, id);
     if (event.type === "hello") this.tell(options.onHello, event as HelloEvent);
     else if (event.type === "start") this.tell(options.onStart, event as StartEvent);
@@ -237,14 +268,15 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
   /** Full jitter: clients that lost one server do not come back to it all at once. */
   #backoff(): number {
     const most = Math.max(this.options.maxRetryMs ?? 30_000, this.#retryMs);
-    return Math.random() * Math.min(most, this.#retryMs * 2 ** (this.#failures - 1));
+    const first = Math.max(1, this.#retryMs); // a server that asks for no pause may be gone for hours
+    return Math.random() * Math.min(most, first * 2 ** (this.#failures - 1));
   }
 
   /** Before the next attempt: the back-off, and at least what the server asked for, in ms. */
   async #pause(atLeast: number): Promise<void> {
     this.#eager = atLeast === 0;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.max(atLeast, this.#backoff()));
+      const timer = setTimeout(resolve, Math.min(LONGEST_PAUSE_MS, Math.max(atLeast, this.#backoff())));
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
@@ -272,7 +304,10 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
   };
 
   #listen(): () => void {
-    const watch = setInterval(this.#look, (this.options.heartbeatMs ?? 20_000) / 2);
+    const { heartbeatMs = 20_000, signal } = this.options;
+    const close = (): void => this.close();
+    signal?.addEventListener("abort", close);
+    const watch = heartbeatMs < Infinity ? setInterval(this.#look, heartbeatMs / 2) : undefined;
     const page =
       typeof window === "undefined"
         ? []
@@ -280,6 +315,7 @@ export abstract class Connection<Options extends ConnectionOptions = ConnectionO
     for (const [target, name, listener] of page) target.addEventListener(name, listener);
     return () => {
       clearInterval(watch);
+      signal?.removeEventListener("abort", close);
       for (const [target, name, listener] of page) target.removeEventListener(name, listener);
     };
   }

@@ -6,6 +6,7 @@ export interface Origin {
   cell?: string;
   execution?: string;
   kernel?: string;
+  thread?: string;
 }
 
 /** First frame of every connection. `stream` is None on a multiplexed one, which has a `connection` id. */
@@ -31,6 +32,7 @@ export interface StartEvent {
   cancellable: boolean;
   origin?: Origin;
   model?: string;
+  stall?: number;
 }
 
 /** A piece of the answer. */
@@ -71,6 +73,9 @@ export interface ProgressEvent {
   eta?: number;
   unit?: string;
   parent?: string;
+  label?: string;
+  scale?: number;
+  state?: "complete" | "early" | "removed";
 }
 
 /** A named step, counted from 1. */
@@ -82,13 +87,14 @@ export interface StepEvent {
   message: string;
 }
 
-/** Output: one line, or several separated by line feeds. */
+/** Output: one line, or several separated by line feeds. It may have a terminal's colours (SGR escape sequences). */
 export interface LogEvent {
   type: "log";
   ts?: number;
   text: string;
   level?: string;
   source: string;
+  key?: string;
 }
 
 /** An image, sound, video or model, by `url` or as base64 `data`; the same `key` replaces. */
@@ -126,6 +132,7 @@ export interface DoneEvent {
   ts?: number;
   reason: "cancelled" | "closed" | "length" | "stop" | "timeout";
   result?: unknown;
+  via?: "interrupt" | "producer";
 }
 
 /** Terminal: the stream failed. `code` is for programs, `message` for people; `retry_after` in seconds. */
@@ -136,9 +143,10 @@ export interface ErrorEvent {
   code: string;
   retryable: boolean;
   retry_after?: number;
+  traceback?: string;
 }
 
-/** Start again from this snapshot, which holds all events up to `seq`. */
+/** Start again from this snapshot, which holds all events up to `seq`; the last of them came at `ts`. */
 export interface ResetEvent {
   type: "reset";
   ts?: number;
@@ -183,6 +191,14 @@ export interface LogTail {
   count: number;
 }
 
+/** Which events of the stream are its sound: `count` of those from `first` to `last`. The chunks stay in the log. */
+export interface Sound {
+  mime: string;
+  first: number;
+  last: number;
+  count: number;
+}
+
 /** A stream's state after event `seq`. */
 export interface Snapshot {
   stream: string;
@@ -194,6 +210,7 @@ export interface Snapshot {
   total: number | null;
   unit: string | null;
   cancellable: boolean;
+  stall: number | null;
   origin: Origin | null;
   text: string;
   reasoning: string;
@@ -201,9 +218,11 @@ export interface Snapshot {
   steps: StepEvent[];
   log: LogTail;
   previews: PreviewEvent[];
+  audio: Sound | null;
   tools: ToolEvent[];
   usage: UsageEvent | null;
   reason: string | null;
+  via: string | null;
   result: unknown;
   error: ErrorEvent | null;
   started: number | null;

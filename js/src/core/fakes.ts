@@ -85,6 +85,61 @@ export function fakeSockets(born: (socket: FakeSocket) => void = (socket) => soc
   globalThis.WebSocket = FakeSocket as unknown as typeof WebSocket;
 }
 
+export type Part = string | Uint8Array | "hang" | "cut";
+
+export type Answer = (signal: AbortSignal) => Response;
+
+/** An answer whose body comes in these parts. */
+export function answer(parts: Part[], init: ResponseInit = {}): Answer {
+  return (signal) => {
+    const encoder = new TextEncoder();
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        signal.addEventListener("abort", () => {
+          try {
+            controller.error(new DOMException("aborted", "AbortError"));
+          } catch {
+            // already closed
+          }
+        });
+      },
+      pull(controller) {
+        const part = parts.shift();
+        if (part === undefined) controller.close();
+        else if (part === "cut") controller.error(new TypeError("network error"));
+        else if (part === "hang") return new Promise(() => undefined);
+        else controller.enqueue(typeof part === "string" ? encoder.encode(part) : part);
+        return undefined;
+      },
+    });
+    const headers = { "Content-Type": "text/event-stream; charset=utf-8", ...(init.headers as object) };
+    return new Response(init.status === 204 ? null : body, { status: 200, ...init, headers });
+  };
+}
+
+export interface Call {
+  url: string;
+  headers: Record<string, string>;
+  body: unknown;
+  method: string;
+}
+
+/** A `fetch` that gives these answers, and no more. */
+export function scripted(answers: Answer[]): { fetch: typeof fetch; calls: Call[] } {
+  const calls: Call[] = [];
+  const scriptedFetch = ((url: string, init: RequestInit) => {
+    calls.push({ url, headers: init.headers as Record<string, string>, body: init.body, method: init.method ?? "GET" });
+    const next = answers.shift();
+    return next ? Promise.resolve(next(init.signal as AbortSignal)) : Promise.reject(new TypeError("no server"));
+  }) as typeof fetch;
+  return { fetch: scriptedFetch, calls };
+}
+
+export const frame = (id: number, event: { type: string; [field: string]: unknown }): string =>
+  `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+export const hello = `retry: 10\nevent: hello\ndata: {"type":"hello","ts":1,"stream":"s","v":1}\n\n`;
+export const done = (id: number): string => frame(id, { type: "done", reason: "stop" });
+
 /** A stream that a test pushes into, with the number of those who want it. */
 export class FakeStore extends StreamStore {
   watchers = 0;
@@ -96,4 +151,9 @@ export class FakeStore extends StreamStore {
   protected watched(on: boolean): void {
     this.watchers += on ? 1 : -1;
   }
+}
+
+/** A view has drawn what it was told before: a frame that is asked for later comes later. */
+export async function drawn(): Promise<void> {
+  for (let frames = 0; frames < 2; frames++) await new Promise(requestAnimationFrame);
 }

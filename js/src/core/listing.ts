@@ -17,6 +17,8 @@ export interface Entry {
   kernel: string | null;
   /** Its output was taken out of its cell. */
   dismissed: boolean;
+  /** Since when nothing has come from it, if that is longer than it may be. */
+  stalled?: number | null;
   seq: number;
   bytes: number;
   created: number;

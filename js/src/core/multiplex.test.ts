@@ -56,6 +56,12 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+/** An answer of which nothing arrives. */
+const heldBack = ((_url: string, init: RequestInit) =>
+  new Promise((_resolve, reject) =>
+    init.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError"))),
+  )) as typeof fetch;
+
 const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(20);
 
 test("streams that appear together share one request, later ones are added to it", async () => {
@@ -64,7 +70,10 @@ test("streams that appear together share one request, later ones are added to it
   a.subscribe(() => undefined);
   b.subscribe(() => undefined);
   await settle();
-  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: -1, b: -1 } } }]);
+  expect(server.requests).toEqual([
+    { path: "events", body: {} },
+    { path: "events/c1", body: { add: { a: -1, b: -1 }, remove: [] } },
+  ]);
   server.send("delta", { text: "hi" }, "a:1");
   server.send("delta", { text: "yo" }, "b:1");
   page.source("c").subscribe(() => undefined);
@@ -85,7 +94,7 @@ test("a cut connection resumes each stream after its own cursor, and repeats not
   await settle();
   server.cut();
   await vi.advanceTimersByTimeAsync(1500);
-  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { a: 1, b: -1 } } });
+  expect(server.requests.at(-1)).toEqual({ path: "events/c2", body: { add: { a: 1, b: -1 }, remove: [] } });
   server.send("delta", { text: "one " }, "a:1");
   server.send("delta", { text: "two" }, "a:2");
   await settle();
@@ -103,7 +112,7 @@ test("a finished stream is no longer asked for, and an idle connection closes", 
   expect(a.snapshot.status).toBe("done");
   page.source("b").subscribe(() => undefined);
   await settle();
-  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { b: -1 } } });
+  expect(server.requests.at(-1)).toEqual({ path: "events/c2", body: { add: { b: -1 }, remove: [] } });
   expect(server.connections).toBe(2);
 });
 
@@ -113,7 +122,7 @@ test("two views of a stream share its state; when the last goes it is let go", a
   await settle();
   leave[0]?.();
   await settle();
-  expect(server.requests).toHaveLength(1);
+  expect(server.requests).toHaveLength(2);
   leave[1]?.();
   await settle();
   expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: {}, remove: ["a"] } });
@@ -182,7 +191,7 @@ test("a connection that the server no longer knows is replaced", async () => {
     url.endsWith("events/c1") ? Promise.resolve(new Response("{}", { status: 404 })) : server.fetch(url, init)) as typeof fetch);
   page.source("b").subscribe(() => undefined);
   await vi.advanceTimersByTimeAsync(1500);
-  expect(server.requests.at(-1)).toEqual({ path: "events", body: { streams: { a: 1, b: -1 } } });
+  expect(server.requests.at(-1)).toEqual({ path: "events/c2", body: { add: { a: 1, b: -1 }, remove: [] } });
 });
 
 test("a failed stream can be asked for again", async () => {
@@ -213,7 +222,7 @@ test("the list is told while somebody watches it, newest first, over the same co
   const leave = page.listing.subscribe(() => (changes += 1));
   page.source("a").subscribe(() => undefined);
   await settle();
-  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: -1 }, list: true } }]);
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: { a: -1 }, remove: [], list: true } });
   server.send("listed", { all: true, streams: [entry("s1", 1), entry("s2", 2)] });
   await settle();
   expect([listed(), page.listing.state]).toEqual([[["s2", "running"], ["s1", "running"]], "open"]);
@@ -278,8 +287,9 @@ test("the third page of a browser uses a WebSocket", async () => {
   await settle();
   expect([server.connections, FakeSocket.made.length]).toEqual([2, 1]);
   expect(FakeSocket.last.url).toBe("ws://s/jupyter-sse/socket");
-  expect(FakeSocket.last.sent).toEqual([{ streams: { a: -1 } }]);
   FakeSocket.last.tell("hello", { ts: 1, stream: null, v: 1 });
+  await settle();
+  expect(FakeSocket.last.sent).toEqual([{}, { add: { a: -1 }, remove: [] }]);
   const leave = b.subscribe(() => undefined);
   await settle();
   FakeSocket.last.tell("delta", { text: "hi" }, "b:1");
@@ -287,11 +297,11 @@ test("the third page of a browser uses a WebSocket", async () => {
   expect([b.snapshot.text, b.state]).toEqual(["hi", "open"]);
   leave();
   await settle();
-  expect(FakeSocket.last.sent.slice(1)).toEqual([
+  expect(FakeSocket.last.sent.slice(2)).toEqual([
     { add: { b: -1 }, remove: [] },
     { add: {}, remove: ["b"] },
   ]);
-  expect(server.requests.map(({ path }) => path)).toEqual(["events", "events"]);
+  expect(server.requests.map(({ path }) => path)).toEqual(["events", "events", "events/c1", "events/c2"]);
 });
 
 test("a place that a page has left is the next one's", async () => {
@@ -304,6 +314,57 @@ test("a place that a page has left is the next one's", async () => {
   third.source("a").subscribe(() => undefined);
   await settle();
   expect([server.connections, FakeSocket.made.length]).toEqual([3, 0]);
+});
+
+test("where an answer is held back on its way, a WebSocket is used from then on, and its place is the next page's", async () => {
+  const locks = newBrowser();
+  vi.stubGlobal("fetch", heldBack);
+  const a = page.source("a");
+  let leave = a.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(2900);
+  expect([locks.held.size, FakeSocket.made.length]).toEqual([1, 0]);
+  await vi.advanceTimersByTimeAsync(200);
+  expect([locks.held.size, FakeSocket.made.length]).toEqual([0, 1]);
+  FakeSocket.last.tell("hello", {});
+  FakeSocket.last.tell("delta", { text: "hi" }, "a:1");
+  await settle();
+  expect([a.snapshot.text, a.state]).toEqual(["hi", "open"]);
+  leave();
+  await vi.advanceTimersByTimeAsync(2000);
+  leave = a.subscribe(() => undefined);
+  await settle();
+  expect(FakeSocket.made.length).toBe(2);
+  leave();
+});
+
+test("where WebSockets do not get through either, an answer that is held back is waited for", async () => {
+  fakeSockets((next) => next.end());
+  const asked: string[] = [];
+  vi.stubGlobal("fetch", ((url: string, init: RequestInit) => {
+    asked.push(url.slice("http://s/jupyter-sse/".length));
+    return url.endsWith("/socket") ? Promise.resolve(new Response("{}", { status: 426 })) : heldBack(url, init);
+  }) as typeof fetch);
+  const a = page.source("a");
+  a.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(40_000);
+  expect([asked, FakeSocket.made.length, a.problem]).toEqual([["events", "socket", "socket", "events"], 2, null]);
+});
+
+test("sound that is held back on its way is a problem, and not waited for for ever", async () => {
+  vi.stubGlobal("fetch", heldBack);
+  const told = page.history("a").audio(3, 9).catch((problem: unknown) => problem);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(vi.getTimerCount()).toBe(0);
+  expect(await told).toMatchObject({ code: "no_streaming" });
+});
+
+test("a browser that cannot read an answer while it is sent uses a WebSocket", async () => {
+  vi.stubGlobal("fetch", (() =>
+    Promise.resolve({ ok: true, status: 200, body: null, headers: new Headers({ "Content-Type": "text/event-stream" }) })) as unknown as typeof fetch);
+  page.source("a").subscribe(() => undefined);
+  await settle();
+  await settle();
+  expect(FakeSocket.made.length).toBe(1);
 });
 
 test("a page keeps its place over a reconnect", async () => {
@@ -336,7 +397,7 @@ test("where WebSockets do not get through, an event stream goes on where they le
     url.endsWith("/socket") ? Promise.resolve(new Response("{}", { status: 426 })) : answered(url, init)) as typeof fetch);
   socket.end();
   await vi.advanceTimersByTimeAsync(10_000);
-  expect(server.requests).toEqual([{ path: "events", body: { streams: { a: 1 } } }]);
+  expect(server.requests.at(-1)).toEqual({ path: "events/c1", body: { add: { a: 1 }, remove: [] } });
   server.send("delta", { text: "one " }, "a:1");
   server.send("delta", { text: "two" }, "a:2");
   await settle();

@@ -1,12 +1,16 @@
 // All streams of a page over one connection: a browser allows six to a host over HTTP/1.1, across all its tabs.
 
-import { SSEConsumer, type AnyEvent, type ConnectionState, type Problem } from "./consumer";
-import type { HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
+import { mayPass } from "./connection";
+import { NO_STREAMING, SSEConsumer, type AnyEvent, type ConnectionState, type Problem } from "./consumer";
+import type { AudioEvent, HelloEvent, PingEvent, ResetEvent, Snapshot, StreamEvent } from "./events";
 import { TERMINAL_TYPES } from "./events";
+import type { History } from "./history";
 import { Listing, type ListedEvent } from "./listing";
+import { xsrfHeader } from "./page";
 import { takeSlot } from "./slots";
 import { NO_WEBSOCKET, SocketConsumer } from "./socket";
 import { StreamStore, type CancelAnswer, type StreamSource } from "./source";
+import type { Told } from "./tape";
 
 /** Where the server is and how a page proves that it may ask. */
 export interface ServerConfig {
@@ -27,6 +31,8 @@ export function isElsewhere(source: StreamSource): boolean {
 
 const GATHER_MS = 5; // streams that appear together are asked for together
 const IDLE_MS = 1000; // how long the connection stays open when nobody watches
+const FIRST_BYTE_MS = 3000; // after which a WebSocket is tried: a proxy buffers, or the browser has no connection left
+const AUDIO_PAGE = 1 << 20; // characters of base64 that are read at a time
 const ANSWER_MS = 15_000; // how long an answer to a request is waited for
 
 /** The page's connection to a server; every copy of this module on the page shares it. */
@@ -40,11 +46,15 @@ export function multiplexOf(config: ServerConfig): Multiplex {
 }
 
 class ServerStore extends StreamStore {
+  readonly history: History;
+
   constructor(
     stream: string,
     readonly multiplex: Multiplex,
   ) {
-    super(stream);
+    const history = multiplex.history(stream);
+    super(stream, history);
+    this.history = history;
   }
 
   protected watched(on: boolean): void {
@@ -70,6 +80,7 @@ export class Multiplex {
   #consumer: SSEConsumer | SocketConsumer | null = null;
   #connection: string | null = null; // its id, once it has been greeted
   #sockets = typeof WebSocket !== "undefined"; // until it turns out that they do not get through
+  #streams = true; // until it turns out that answers do not arrive while they are sent
   #asked = new Set<string>(); // what the server knows that we follow, on the present connection
   #listed = false; // and whether it tells us the list
   #gather: ReturnType<typeof setTimeout> | undefined;
@@ -125,6 +136,47 @@ export class Multiplex {
     return this.#told(this.#post("chat/output", chat));
   }
 
+  /** A stream's log, as far as the server has it. */
+  history(stream: string): History {
+    const log = (query: string): string => `streams/${stream}/log?${query}`;
+    return {
+      lines: (before, limit) => this.#told(this.#request("GET", log(`before=${before}&limit=${limit}`))),
+      find: (text, after) => this.#told(this.#request("GET", log(`q=${encodeURIComponent(text)}&after=${after}`))),
+      audio: (after, last) => this.#audio(stream, after, last),
+    };
+  }
+
+  /** Over a connection of its own, which is closed before the server has sent much. */
+  async #audio(stream: string, after: number, last: number): Promise<Told> {
+    const told: Told = { chunks: [], seq: after };
+    let size = 0;
+    let problem: Problem | null = null;
+    const consumer = new SSEConsumer(`${this.config.baseUrl}jupyter-sse/streams/${stream}/events`, {
+      headers: () => this.#headers(),
+      lastEventId: String(after),
+      maxReconnects: 3,
+      firstByteMs: ANSWER_MS,
+      onError: (failure) => {
+        if (failure.status !== undefined || failure.code === "connection_lost" || failure.code === NO_STREAMING) problem = failure;
+      },
+      onEvent: (event, id) => {
+        if (!id) return;
+        const seq = event.type === "reset" ? (event as ResetEvent).seq : Number(id);
+        told.seq = Math.min(seq, last);
+        if (event.type === "reset") told.missed = true;
+        if (event.type === "audio" && seq <= last) {
+          told.chunks.push([seq, event as AudioEvent]);
+          size += (event as AudioEvent).data.length;
+        }
+        if (seq >= last || size >= AUDIO_PAGE || told.missed) consumer.close();
+      },
+    });
+    await consumer.connect();
+    if (problem && !told.chunks.length) throw problem as Problem;
+    if (told.seq === after) told.seq = last; // it has ended before
+    return told;
+  }
+
   /** Have the server forget a stream; false if it could not be done. */
   async forget(stream: string): Promise<boolean> {
     return this.#request("DELETE", `streams/${stream}`).then(
@@ -178,7 +230,7 @@ export class Multiplex {
     const taken =
       consumer instanceof SocketConsumer
         ? consumer.send(JSON.stringify(change))
-        : await this.#post(`events/${connection}`, change).then(
+        : await this.#post(`events/${connection}`, change, this.#sockets ? FIRST_BYTE_MS : ANSWER_MS).then(
             (answer) => answer.ok,
             () => false,
           );
@@ -189,19 +241,17 @@ export class Multiplex {
   // The transport is chosen when a connection is opened and kept until nobody watches any more, or it proves impossible: a
   // WebSocket that works has nothing to gain from a place that another tab has left.
   async #open(): Promise<void> {
-    const giveBack = await takeSlot();
+    const giveBack = this.#streams || !this.#sockets ? await takeSlot() : null;
     const options = {
       multiplexed: true,
       headers: () => this.#headers(),
+      // Nothing is asked for before hello has come: alone it is too small to get through a proxy that buffers, and with the
+      // list or a long stream behind it would.
       body: () => {
         this.#connection = null;
-        this.#asked = new Set(this.#following.keys());
-        this.#listed = this.listing.isWatched;
-        return JSON.stringify({
-          streams: Object.fromEntries([...this.#following].map(([stream, store]) => [stream, store.after])),
-          ...(this.#listed ? { list: true } : {}),
-          ...this.#outputs,
-        });
+        this.#asked.clear();
+        this.#listed = false;
+        return "{}";
       },
       onHello: (hello: HelloEvent) => {
         this.#connection = hello.connection ?? ""; // a WebSocket needs none
@@ -215,13 +265,14 @@ export class Multiplex {
       },
       onError: (problem: Problem) => {
         if (problem.code === NO_WEBSOCKET) this.#sockets = false;
+        else if (problem.code === NO_STREAMING && this.#sockets) this.#streams = false;
         else this.#failed(problem);
       },
     };
     const root = `${this.config.baseUrl}jupyter-sse/`;
     const consumer =
       giveBack || !this.#sockets
-        ? new SSEConsumer(`${root}events`, { ...options, method: "POST" })
+        ? new SSEConsumer(`${root}events`, { ...options, method: "POST", ...(this.#sockets ? { firstByteMs: FIRST_BYTE_MS } : {}) })
         : new SocketConsumer(`${root}socket${this.#query()}`, options);
     this.#consumer = consumer;
     void consumer.connect().finally(() => {
@@ -259,7 +310,8 @@ export class Multiplex {
     if (!store) return;
     const seq = Number(id.slice(colon + 1));
     if (event.type === "reset") {
-      store.reset((event as ResetEvent).snapshot as Snapshot);
+      const { snapshot, ts } = event as ResetEvent;
+      store.reset(snapshot as Snapshot, ts);
     } else if (seq > 0) {
       store.push(seq, event as StreamEvent);
     } else {
@@ -291,9 +343,7 @@ export class Multiplex {
   #headers(): Record<string, string> {
     const headers: Record<string, string> = { "Content-Type": "application/json" };
     if (this.config.token) headers["Authorization"] = `token ${this.config.token}`;
-    const xsrf = typeof document === "undefined" ? null : /(?:^|;\s*)_xsrf=([^;]*)/.exec(document.cookie);
-    if (xsrf?.[1]) headers["X-XSRFToken"] = decodeURIComponent(xsrf[1]);
-    return headers;
+    return { ...headers, ...xsrfHeader() };
   }
 
   /** What the server answered; a `Problem` is thrown if it refused, or cannot be reached. */
@@ -309,23 +359,23 @@ export class Multiplex {
     const problem: Problem = {
       message: (told?.message ?? `The server answered ${answer.status}.`) + wait,
       code: told?.code ?? `http_${answer.status}`,
-      retryable: answer.status === 408 || answer.status === 429 || answer.status >= 500,
+      retryable: mayPass(answer.status),
       status: answer.status,
     };
     throw problem;
   }
 
-  #post(path: string, body: unknown = {}): Promise<Response> {
-    return this.#request("POST", path, JSON.stringify(body));
+  #post(path: string, body: unknown = {}, ms = ANSWER_MS): Promise<Response> {
+    return this.#request("POST", path, JSON.stringify(body), ms);
   }
 
-  #request(method: string, path: string, body: string | null = null): Promise<Response> {
+  #request(method: string, path: string, body: string | null = null, ms = ANSWER_MS): Promise<Response> {
     return fetch(`${this.config.baseUrl}jupyter-sse/${path}`, {
       method,
       headers: this.#headers(),
       credentials: "same-origin",
       body,
-      signal: AbortSignal.timeout(ANSWER_MS),
+      signal: AbortSignal.timeout(ms),
     });
   }
 }

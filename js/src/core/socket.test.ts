@@ -180,3 +180,12 @@ test("a message that the server refuses is not sent again", async () => {
   expect(problems).toEqual([{ message: "This is not a stream's id: '../x'.", code: "refused", retryable: false }]);
   expect(FakeSocket.made).toHaveLength(1);
 });
+
+test("the end of the one stream that it carries is its own end", async () => {
+  consumer([], { multiplexed: false });
+  await pass(1);
+  FakeSocket.last.tell("done", { reason: "stop" }, "a:4");
+  await pass(1);
+  expect([seen, states, FakeSocket.last.readyState, FakeSocket.made.length]).toEqual([["a:4"], ["connecting", "open", "closed"], 2, 1]);
+  expect(vi.getTimerCount()).toBe(0);
+});

@@ -26,6 +26,7 @@ export class SocketConsumer extends Connection {
   protected async attempt(signal: AbortSignal): Promise<number | null> {
     const closed = await this.#converse(signal);
     if (signal.aborted || !closed) return 0;
+    if (closed === "ended") return null;
     if (closed === "unheard") return this.#ask(signal);
     if (!REFUSALS.has(closed.code)) return 0;
     const message = closed.reason || `The server closed the WebSocket with code ${closed.code}.`;
@@ -34,7 +35,7 @@ export class SocketConsumer extends Connection {
   }
 
   /** One WebSocket, to its close. */
-  #converse(signal: AbortSignal): Promise<CloseEvent | "unheard" | null> {
+  #converse(signal: AbortSignal): Promise<CloseEvent | "ended" | "unheard" | null> {
     return new Promise((resolve) => {
       let take: ((text: string) => boolean) | null = null;
       let heard = false;
@@ -55,7 +56,7 @@ export class SocketConsumer extends Connection {
       socket.onmessage = ({ data }) => {
         if (!heard) this.#unheard = 0;
         heard = true;
-        take?.(String(data));
+        if (take?.(String(data))) resolve("ended");
       };
       socket.onclose = (event) => resolve(heard ? event : "unheard");
       signal.addEventListener(
@@ -72,8 +73,8 @@ export class SocketConsumer extends Connection {
 
   /** Why was there no conversation? A browser does not say; the same address asked over HTTP does. */
   async #ask(signal: AbortSignal): Promise<number | null> {
-    const answer = await this.fetch({ headers: this.headers, signal });
-    if (answer.status !== UPGRADE_REQUIRED) return this.refused(answer);
+    const answer = await this.fetch(this.url, { headers: this.headers, signal });
+    if (answer.status !== UPGRADE_REQUIRED) return this.refused(answer, signal);
     this.#unheard += 1;
     if (this.#unheard < HANDSHAKES) return 0;
     this.fail({ message: "WebSockets do not get through to the server.", code: NO_WEBSOCKET, retryable: false });

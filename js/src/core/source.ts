@@ -1,7 +1,9 @@
 // What a view shows: a stream's state, from wherever its events come.
 
-import type { Snapshot, StreamEvent, UnknownEvent } from "./events";
+import type { AudioEvent, Snapshot, StreamEvent, UnknownEvent } from "./events";
 import type { Problem } from "./consumer";
+import type { History } from "./history";
+import { Tape, type Kept } from "./tape";
 import { emptySnapshot, fold, type NumberedEvent } from "./state";
 
 export type SourceState = "connecting" | "open" | "reconnecting" | "failed";
@@ -20,11 +22,27 @@ export interface StreamSource {
   readonly problem: Problem | null;
   /** What those who watch should know of the server. */
   readonly notice: string | null;
+  /** When its last event came, in ms since 1970; null where that is not known, or nothing more can come. */
+  readonly heard?: number | null;
+  /** What of its log is no longer in its state, where there is a server to ask. */
+  readonly history?: History | null;
+  /** Its sound, by the chunk. */
+  readonly tape?: Tape | null;
   /** Called after every change, at most once a task. Returns how to stop it. */
   subscribe(listener: () => void): () => void;
   cancel(): Promise<CancelAnswer>;
   /** After a failure: try again. */
   retry(): void;
+}
+
+/** How a stream stands, for those who watch it. */
+export type StreamStatus = "connecting" | "running" | "reconnecting" | "done" | "error" | "cancelled";
+
+export function statusOf({ snapshot, state }: StreamSource): StreamStatus {
+  if (snapshot.status !== "running") return snapshot.status;
+  if (state === "failed") return "error";
+  if (state === "connecting" && !snapshot.seq) return "connecting";
+  return state === "reconnecting" ? "reconnecting" : "running";
 }
 
 /** A stream that has ended, as it was kept. */
@@ -33,9 +51,14 @@ export class EndedSource implements StreamSource {
   readonly state = "open";
   readonly problem = null;
   readonly notice = null;
+  readonly tape: Tape | null;
 
-  constructor(readonly snapshot: Snapshot) {
+  constructor(
+    readonly snapshot: Snapshot,
+    readonly history: History | null = null,
+  ) {
     this.stream = snapshot.stream;
+    this.tape = history && new Tape(history, snapshot.seq);
   }
 
   subscribe(): () => void {
@@ -85,6 +108,18 @@ export class ExchangeableSource implements StreamSource {
     return this.#source.notice;
   }
 
+  get heard(): number | null {
+    return this.#source.heard ?? null;
+  }
+
+  get history(): History | null {
+    return this.#source.history ?? null;
+  }
+
+  get tape(): Tape | null {
+    return this.#source.tape ?? null;
+  }
+
   subscribe(listener: () => void): () => void {
     this.#listeners.set(listener, this.#source.subscribe(listener));
     return () => {
@@ -102,21 +137,41 @@ export class ExchangeableSource implements StreamSource {
   }
 }
 
+/** How the keys of pictures begin that are in the cell's own output, as `kernel/cell.py` gives them. */
+const MIRRORED = "output-";
+
+/** A cell's stream beside the cell's own output: without what is there. */
+export class SlimSource extends ExchangeableSource {
+  #whole: Snapshot | null = null;
+  #slim: Snapshot | null = null;
+
+  override get snapshot(): Snapshot {
+    const whole = super.snapshot;
+    if (whole === this.#whole && this.#slim) return this.#slim;
+    this.#whole = whole;
+    const previews = whole.previews.filter(({ key }) => !key?.startsWith(MIRRORED));
+    return (this.#slim = { ...whole, previews, log: { lines: [], count: 0 }, result: null, error: null });
+  }
+}
+
 const FOLD_AT = 1000; // events to hold before they are folded though nobody has asked: a hidden tab asks for nothing
 
 /** Keeps one stream's state; the transports push into it. */
 export abstract class StreamStore implements StreamSource {
-  readonly stream: string;
+  stream: string;
   state: SourceState = "connecting";
   problem: Problem | null = null;
   notice: string | null = null;
+  heard: number | null = null;
+  readonly tape: Tape;
   #snapshot: Snapshot;
   #pending: NumberedEvent[] = [];
   #listeners = new Set<() => void>();
   #told = false;
 
-  constructor(stream: string) {
+  constructor(stream: string, history: History | null = null) {
     this.stream = stream;
+    this.tape = new Tape(history);
     this.#snapshot = emptySnapshot(stream);
   }
 
@@ -146,12 +201,17 @@ export abstract class StreamStore implements StreamSource {
 
   push(seq: number, event: StreamEvent | UnknownEvent): void {
     this.#pending.push([seq, event]);
+    if (event.type === "audio") this.tape.push(seq, event as AudioEvent);
+    this.heard = Date.now();
     if (this.#pending.length >= FOLD_AT) void this.snapshot;
     this.#changed();
   }
 
-  reset(snapshot: Snapshot): void {
+  /** `heard` as the server knows it, in seconds. */
+  reset(snapshot: Snapshot, heard?: number, sound?: Kept): void {
     this.#pending = [];
+    this.tape.reset(snapshot.seq, snapshot.audio?.last ?? 0, sound);
+    this.heard = heard === undefined ? Date.now() : 1000 * heard;
     this.#snapshot = snapshot;
     this.#changed();
   }

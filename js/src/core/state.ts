@@ -5,6 +5,7 @@ import {
   LOG_LINES,
   PREVIEWS,
   STEPS,
+  type ConnectionEvent,
   type LogEvent,
   type PreviewEvent,
   type ProgressEvent,
@@ -14,7 +15,7 @@ import {
   type UnknownEvent,
 } from "./events";
 
-export type NumberedEvent = readonly [seq: number, event: StreamEvent | UnknownEvent];
+export type NumberedEvent = readonly [seq: number, event: StreamEvent | ConnectionEvent | UnknownEvent];
 
 export function emptySnapshot(stream: string): Snapshot {
   return {
@@ -27,6 +28,7 @@ export function emptySnapshot(stream: string): Snapshot {
     total: null,
     unit: null,
     cancellable: false,
+    stall: null,
     origin: null,
     text: "",
     reasoning: "",
@@ -34,9 +36,11 @@ export function emptySnapshot(stream: string): Snapshot {
     steps: [],
     log: { lines: [], count: 0 },
     previews: [],
+    audio: null,
     tools: [],
     usage: null,
     reason: null,
+    via: null,
     result: null,
     error: null,
     started: null,
@@ -102,6 +106,7 @@ function apply(next: Snapshot, event: StreamEvent): boolean {
       next.usage = event;
       return true;
     case "audio":
+      next.audio = { mime: event.mime, first: next.audio?.first ?? next.seq, last: next.seq, count: (next.audio?.count ?? 0) + 1 };
       return true;
     case "start":
       next.kind = event.kind;
@@ -110,12 +115,14 @@ function apply(next: Snapshot, event: StreamEvent): boolean {
       next.total = event.total ?? null;
       next.unit = event.unit ?? null;
       next.cancellable = event.cancellable;
+      next.stall = event.stall ?? null;
       next.origin = event.origin ?? null;
       next.started = event.ts ?? null;
       return true;
     case "done":
       next.status = event.reason === "cancelled" ? "cancelled" : "done";
       next.reason = event.reason;
+      next.via = event.via ?? null;
       next.result = event.result ?? null;
       next.ended = event.ts ?? null;
       return true;
@@ -141,6 +148,13 @@ function put<T>(items: T[], item: T, same: (old: T) => boolean): void {
 }
 
 function addLines(log: Snapshot["log"], event: LogEvent): void {
+  if (event.key !== undefined) {
+    const known = log.lines.length;
+    put(log.lines, event, (old) => old.key === event.key);
+    log.count += log.lines.length - known;
+    keepLast(log.lines, LOG_LINES);
+    return;
+  }
   const lines = event.text.replace(/\n$/, "").split("\n");
   log.count += lines.length;
   for (const text of lines.slice(-LOG_LINES)) log.lines.push(text === event.text ? event : { ...event, text });
@@ -149,6 +163,11 @@ function addLines(log: Snapshot["log"], event: LogEvent): void {
 
 /** A bar's total, unit and parent last until they are set anew; everything else is replaced. */
 function setBar(bars: ProgressEvent[], event: ProgressEvent): void {
+  if (event.state === "removed") {
+    const index = bars.findIndex((bar) => bar.bar === event.bar);
+    if (index >= 0) bars.splice(index, 1);
+    return;
+  }
   const old = bars.find((bar) => bar.bar === event.bar);
   const bar = { ...event };
   if (old) {

@@ -86,18 +86,17 @@ test("reads from the page's server, as the page may", async () => {
   expect(new URL(requests[0]?.url ?? "").pathname).toBe(`/user/${n}/jupyter-sse/events`);
   expect(requests[0]).toMatchObject({
     headers: { Authorization: "token secret", "X-XSRFToken": "2|abc", "Content-Type": "application/json" },
-    body: { streams: { s1: -1 } },
   });
   expect(el.querySelector(".jsse-answer")?.textContent).toBe("Hi");
   expect(model.sent).toEqual([]);
 });
 
-test("many widgets of a page make one request", async () => {
+test("many widgets of a page share one connection", async () => {
   jupyterPage();
   answer = () => frames(hello);
   for (const stream of ["a", "b", "c"]) widget.render({ model: new Model(stream, "server"), el });
   await settle();
-  expect(requests.map((request) => request.body)).toEqual([{ streams: { a: -1, b: -1, c: -1 } }]);
+  expect(requests.map((request) => request.body)).toEqual([{}, { add: { a: -1, b: -1, c: -1 }, remove: [] }]);
 });
 
 test.each([

@@ -3,14 +3,14 @@
 import { CommStore, type CommModel } from "../core/comm";
 import { Conversation, conversationOf, emptyState } from "../core/conversation";
 import { isElsewhere, multiplexOf, type ServerConfig } from "../core/multiplex";
-import type { StreamSource } from "../core/source";
+import { SlimSource, type StreamSource } from "../core/source";
 import { mountChat } from "../view/chat";
 import { provide } from "../view/extras";
 import { mount } from "../view/mount";
 import { fromFolder, fromKernel } from "./extras";
 
 interface Model extends CommModel {
-  get(name: "stream" | "chat" | "transport"): string;
+  get(name: "stream" | "chat" | "transport" | "beside"): string;
 }
 
 /** What JupyterLab and Notebook tell their own scripts about the server. */
@@ -79,7 +79,7 @@ function render({ model, el, signal }: { model: Model; el: HTMLElement; signal?:
   let stop = (): void => undefined;
   const show = (source: StreamSource): void => {
     unmount();
-    unmount = mount(el, { source });
+    unmount = mount(el, { source: model.get("beside") ? new SlimSource(source) : source });
   };
   const source = server && multiplexOf(server).source(stream);
   // The page may know already: in JupyterLab it is its own view that makes this one, when the server has not got the stream.

@@ -9,7 +9,6 @@ export class CancelButton {
   readonly note = h("span", { class: "jsse-note", hidden: true });
   /** It has been asked to stop, and nobody knows yet whether it will. */
   asked = false;
-  via: CancelAnswer["via"] | null = null;
   #cancel: () => Promise<CancelAnswer>;
   #changed: () => void;
 
@@ -27,7 +26,6 @@ export class CancelButton {
   async #press(): Promise<void> {
     this.#setAsked(true);
     const answer = await this.#cancel();
-    this.via = answer.via;
     if (answer.via === "failed") this.#setAsked(false);
     // An answer that comes after the end has nothing to say any more.
     this.#say(answer.via === "ended" || this.element.hidden ? "" : answer.message);

@@ -5,7 +5,8 @@
 
 import type { ChatMessage, Conversation } from "../core/conversation";
 import { Composer } from "./composer";
-import { h, setAttribute, setText, styleSheet } from "./dom";
+import { h, haltScroll, setAttribute, setText, styleSheet } from "./dom";
+import { isTyping, keepKeys } from "./keys";
 import { Message } from "./message";
 import chatStyles from "./chat.css";
 import styles from "./style.css";
@@ -40,6 +41,7 @@ class Panel {
   #end = 0; // where the end was when it was gone to
   #resized: ResizeObserver | null = null;
   #leave: () => void;
+  #leaveKeys: () => void;
   #frame = 0;
 
   constructor(conversation: Conversation) {
@@ -69,6 +71,7 @@ class Panel {
     );
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#latest.addEventListener("click", () => {
+      haltScroll(this.#log);
       this.#follow();
       this.#toEnd();
       this.#log.focus({ preventScroll: true });
@@ -78,7 +81,7 @@ class Panel {
       event.preventDefault();
       void this.#stop();
     });
-    window.addEventListener("keydown", this.#guardKeys, true);
+    this.#leaveKeys = keepKeys(this.element, isTyping);
     window.addEventListener("beforeinput", this.#guardInput, true);
     this.#leave = conversation.subscribe(() => this.#draw());
     for (const message of conversation.messages) this.#states.set(message.id, stateOf(message)); // nothing new about those
@@ -95,7 +98,7 @@ class Panel {
   }
 
   dispose(): void {
-    window.removeEventListener("keydown", this.#guardKeys, true);
+    this.#leaveKeys();
     window.removeEventListener("beforeinput", this.#guardInput, true);
     this.#leave();
     this.#resized?.disconnect();
@@ -104,18 +107,7 @@ class Panel {
     this.element.remove();
   }
 
-  // In a notebook Shift+Enter runs a cell, Enter on a button edits it, and "d" twice deletes it. JupyterLab asks for this
-  // attribute, the element that has the focus first, and before any listener in the page. What it saves with, and its palette,
-  // stay at hand.
-  #guardKeys = (event: KeyboardEvent): void => {
-    const [target] = event.composedPath();
-    if (!(target instanceof Element) || !this.element.contains(target)) return;
-    const key = event.key.toLowerCase();
-    const isLabs = (event.ctrlKey || event.metaKey) && (key === "s" || (event.shiftKey && key !== "z" && key !== "enter"));
-    target.toggleAttribute("data-lm-suppress-shortcuts", !isLabs);
-  };
-
-  // It also takes line breaks and undoing from every field in a cell, whether it has a use for the key or not.
+  // JupyterLab also takes line breaks and undoing from every field in a cell, whether it has a use for the key or not.
   #guardInput = (event: InputEvent): void => {
     if (event.composedPath().includes(this.element)) event.stopPropagation();
   };

@@ -2,8 +2,10 @@
 
 import type { Problem } from "../core/consumer";
 import type { Snapshot, ToolEvent } from "../core/events";
-import { h, safeUrl, setText } from "./dom";
+import { ansi } from "./ansi";
+import { h, setText } from "./dom";
 import { count } from "./format";
+import { readable, result } from "./result";
 
 export class Reasoning {
   #text = h("div", { class: "jsse-reasoning-text", dir: "auto" });
@@ -78,16 +80,19 @@ export class Outcome {
     this.#drawn = key;
     this.element.replaceChildren();
     if (error) {
+      const message = h("span", { class: "jsse-error-message", dir: "auto" }, ...ansi(error.message));
       this.element.append(
         h(
           "div",
           { class: "jsse-error", role: "alert" },
-          h("span", { class: "jsse-error-message", dir: "auto" }, error.message),
-          !error.message.startsWith(error.code) && h("code", { class: "jsse-error-code" }, error.code),
+          message,
+          !message.textContent?.startsWith(error.code) && h("code", { class: "jsse-error-code" }, error.code),
           MEANINGS[error.code] && h("span", { class: "jsse-muted" }, MEANINGS[error.code]),
           problem && this.#button(),
         ),
       );
+      const trace = problem ? undefined : snapshot.error?.traceback;
+      if (trace) this.element.append(traceback(trace));
     } else if (snapshot.status !== "running" && snapshot.result !== null && snapshot.result !== undefined) {
       this.element.append(result(snapshot.result));
     }
@@ -100,13 +105,7 @@ export class Outcome {
   }
 }
 
-function result(value: unknown): HTMLElement {
-  const url = typeof value === "string" && /^https?:\/\//.test(value) ? safeUrl(value) : null;
-  if (url) return h("a", { href: url, target: "_blank", rel: "noopener noreferrer", class: "jsse-result" }, url);
-  if (value !== null && typeof value === "object") return h("pre", { class: "jsse-result", dir: "ltr" }, readable(value));
-  return h("div", { class: "jsse-result", dir: "auto" }, String(value));
-}
-
-function readable(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+/** What went wrong is said above; where, for those who look. */
+function traceback(text: string): HTMLElement {
+  return h("details", { class: "jsse-fold" }, h("summary", {}, "Traceback"), h("pre", { class: "jsse-traceback", dir: "ltr", tabindex: 0 }, ...ansi(text)));
 }

@@ -30,6 +30,11 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** End what a key or the wheel still scrolls smoothly: a browser would add the rest of it to where one goes next. */
+export function haltScroll(element: Element): void {
+  element.scrollTo({ top: element.scrollTop, behavior: "smooth" });
+}
+
 /** Have it read out by the view that an element is in. */
 export function say(element: Element, text: string): void {
   element.dispatchEvent(new CustomEvent("jsse-say", { bubbles: true, detail: text }));

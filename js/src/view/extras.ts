@@ -18,6 +18,8 @@ export interface Extras {
     render: (tex: string, display: boolean) => Element | null;
     styles: string;
   };
+  /** A 3D model that is loaded from a URL, once it can be seen. */
+  model: (url: string, alt: string) => Promise<HTMLElement>;
 }
 export type Name = keyof Extras;
 /** A way to get one of them; rejects if it is none. */
@@ -39,6 +41,11 @@ const loaders = new Set<Loader>();
 export function provide(...ways: Loader[]): () => void {
   for (const way of ways) loaders.add(way);
   return () => ways.forEach((way) => loaders.delete(way));
+}
+
+/** Whether this page has any: as a part of other people's pages, a view has none. */
+export function provided(): boolean {
+  return loaders.size > 0;
 }
 
 /** What is loaded already. */

@@ -4,9 +4,13 @@ import type { StreamSource } from "../core/source";
 import type { Snapshot } from "../core/events";
 import { CancelButton } from "./cancel";
 import { h, setText } from "./dom";
-import { duration, statusWord } from "./format";
+import { duration, noNews, statusWord } from "./format";
+import { sideBySide } from "./progress";
 
 const REASONS: Record<string, string> = { timeout: "Timed out", length: "Done, cut at its length limit", closed: "Closed" };
+
+/** Which way of stopping it acted. */
+const HOW: Record<string, string> = { producer: "Cancelled by the task at its next step", interrupt: "Cancelled, kernel interrupted" };
 
 export class Header {
   readonly element: HTMLElement;
@@ -14,6 +18,7 @@ export class Header {
   #title = h("span", { class: "jsse-title", dir: "auto" });
   #status = h("span", { class: "jsse-status" });
   #time = h("span", { class: "jsse-time" });
+  #news = h("span", { class: "jsse-news" });
   #cancel: CancelButton;
   #shown = "";
 
@@ -27,25 +32,28 @@ export class Header {
       { class: "jsse-header" },
       this.#dot,
       this.#title,
-      h("span", { class: "jsse-state" }, this.#status, this.#time),
+      h("span", { class: "jsse-state" }, this.#status, this.#time, this.#news),
       this.#cancel.note,
       this.#cancel.element,
     );
   }
 
-  update(snapshot: Snapshot, status: string, now: number): void {
-    setText(this.#title, snapshot.title ?? (snapshot.kind === "answer" ? (snapshot.model ?? "Answer") : ""));
+  /** `heard`: when the last event came; all times in seconds. */
+  update(snapshot: Snapshot, status: string, now: number, heard: number | null): void {
+    const title = snapshot.title ?? (snapshot.kind === "answer" ? (snapshot.model ?? "Answer") : "");
+    setText(this.#title, sideBySide(snapshot) ? "" : title);
     this.#title.hidden = !this.#title.textContent;
     this.#shown = status;
     setText(this.#status, this.#words(snapshot, status));
     const end = snapshot.ended ?? (snapshot.status === "running" ? now : snapshot.updated);
     setText(this.#time, snapshot.started !== null && end !== null ? duration(end - snapshot.started) : "");
+    setText(this.#news, status === "running" && heard !== null ? noNews(now - heard, snapshot.stall) : "");
     this.#cancel.update(snapshot.cancellable && snapshot.status === "running" && status !== "error");
   }
 
   #words(snapshot: Snapshot, status: string): string {
     if (status === "running" && this.#cancel.asked) return "Cancelling…";
-    if (status === "cancelled" && this.#cancel.via === "interrupt") return "Cancelled, kernel interrupted";
+    if (status === "cancelled" && snapshot.kind !== "answer") return HOW[snapshot.via ?? ""] ?? "Cancelled";
     if (status === "done") return REASONS[snapshot.reason ?? ""] ?? "Done";
     return statusWord(status);
   }

@@ -106,11 +106,8 @@ test.each([
   expect(root.querySelector("a, img, [id], [href]")).toBeNull();
 });
 
-test("many openings take no quadratic time", () => {
-  for (const opening of ["\\(a", "\\[a", "$$a ", "$a ", "\\(a\n"]) {
-    const root = document.createElement("div");
-    const started = performance.now();
-    new MarkdownView(root).finish(opening.repeat(20_000));
-    expect(performance.now() - started, opening).toBeLessThan(6000);
-  }
+test.each(["\\(a", "\\[a", "$$a ", "$a ", "\\(a\n"])("many openings are all shown, before the test is given up: %j", (opening) => {
+  const root = document.createElement("div");
+  new MarkdownView(root).finish(opening.repeat(20_000));
+  expect(root.textContent?.length).toBeGreaterThan(20_000);
 });

@@ -1,5 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { drawn } from "../core/fakes";
 import { Listing, type Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { StreamStore, type CancelAnswer } from "../core/source";
@@ -49,14 +50,19 @@ beforeEach(() => {
   };
   location.hash = "#/";
   document.body.replaceChildren();
-  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: "/lab/tree/" });
+  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: "/lab/tree/", notifyAfter: 60 });
 });
 afterEach(() => {
   unmount();
   vi.unstubAllGlobals();
 });
 
-const drawn = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 40));
+async function go(hash: string): Promise<void> {
+  const gone = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+  location.hash = hash;
+  await gone;
+  await drawn();
+}
 const rows = (): HTMLElement[] => [...document.querySelectorAll<HTMLElement>(".jsse-row")];
 const titles = (): (string | null | undefined)[] => rows().map((row) => row.querySelector(".jsse-title")?.textContent);
 async function listed(...streams: Entry[]): Promise<void> {
@@ -73,7 +79,7 @@ test("running streams come first, each where it belongs when it ends", async () 
   expect([titles(), rows()[0] === before]).toEqual([["a", "c", "b"], true]);
   page.listing.take({ type: "listed", streams: [], gone: ["a", "b"] });
   await drawn();
-  expect([titles(), document.querySelector("header")?.textContent]).toEqual([["c"], "Streams0 running, 1 ended"]);
+  expect([titles(), document.querySelector("header")?.textContent]).toEqual([["c"], "Streams0 running, 1 endedNotify me"]);
 });
 
 test("only what is seen and runs is followed, and not without bound", async () => {
@@ -104,22 +110,17 @@ test("the address holds the filter, and nothing that it holds is trusted", async
   search.value = "BREAD x";
   search.dispatchEvent(new Event("input"));
   expect([titles(), location.hash]).toEqual([["Bake <b>bread</b>"], "#/?q=BREAD+x"]);
-  location.hash = "#/?state=failed";
-  await drawn();
+  await go("#/?state=failed");
   expect([titles(), search.value]).toEqual([["b"], ""]);
   await listed(...page.listing.entries.filter(({ stream }) => stream !== "c"), entry("c", { kind: "answer", title: null, status: "done" }), entry("d", { kind: "answer", status: "done" }));
-  location.hash = "#/?q=answer";
-  await drawn();
+  await go("#/?q=answer");
   expect(rows().map((row) => ["title", "row-kind"].map((name) => row.querySelector(`.jsse-${name}`)?.textContent))).toEqual([["Answer", ""], ["d", "answer"]]);
   await listed(entry("a", { title: "Bake <b>bread</b>" }), entry("b", { status: "error" }));
-  location.hash = "#/?state=constructor&q=none";
-  await drawn();
+  await go("#/?state=constructor&q=none");
   expect([titles(), document.querySelector(".jsse-empty")?.textContent]).toEqual([[], "No stream is like this.Show all"]);
-  location.hash = "#/../../api";
-  await drawn();
+  await go("#/../../api");
   expect(titles()).toEqual(["Bake <b>bread</b>", "b"]);
-  location.hash = "#/a";
-  await drawn();
+  await go("#/a");
   expect([document.querySelector("[data-sse-stream]")?.getAttribute("data-sse-stream"), sources["a"]?.watchers]).toEqual(["a", 1]);
 });
 
@@ -191,18 +192,16 @@ test("the focus stays where it was, or goes to what is nearest", async () => {
   page.listing.take({ type: "listed", streams: [], gone: ["a"] });
   await drawn();
   expect(focused()).toBe("c");
-  location.hash = "#/c";
-  await drawn();
+  await go("#/c");
   expect(document.activeElement?.className).toBe("jsse-back");
-  location.hash = "#/";
-  await drawn();
+  await go("#/");
   expect(focused()).toBe("c");
 });
 
 test("time passes for what runs, and costs nothing for what has ended", async () => {
   vi.useFakeTimers({ now: new Date(2026, 10, 21, 23, 59, 50) });
   unmount();
-  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: null });
+  unmount = mountMonitor(document.body, page as unknown as Multiplex, { notebooks: null, notifyAfter: 60 });
   const now = Date.now() / 1000;
   page.listing.take({ type: "listed", streams: [entry("a", { created: now }), entry("b", { status: "done", created: now, updated: now })] });
   await vi.advanceTimersByTimeAsync(40);

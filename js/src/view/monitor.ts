@@ -6,6 +6,7 @@ import type { Multiplex } from "../core/multiplex";
 import { h, setAttribute, setText, styleSheet } from "./dom";
 import { nameOf, statusWord } from "./format";
 import { mount } from "./mount";
+import { NotifyButton } from "./notify";
 import { address, place, STATES, type Place, type State } from "./place";
 import { notebookUrl, Row, type MonitorOptions } from "./row";
 import styles from "./monitor.css";
@@ -102,6 +103,7 @@ class List {
   #count = h("span", { class: "jsse-state" });
   #connection = h("span", { class: "jsse-connection", role: "status" });
   #trouble = h("div", { class: "jsse-error jsse-trouble", role: "alert", hidden: true });
+  #notify: NotifyButton;
   #said = h("div", { class: "jsse-hidden", role: "status", "aria-live": "polite" });
   #search = h("input", { type: "search", class: "jsse-search", placeholder: "Filter", "aria-label": "Filter by title, notebook or kind" });
   #states = h("div", { class: "jsse-states", role: "group", "aria-label": "State" });
@@ -117,6 +119,7 @@ class List {
   constructor(multiplex: Multiplex, options: MonitorOptions) {
     this.#multiplex = multiplex;
     this.#options = options;
+    this.#notify = new NotifyButton(multiplex.listing, options.notifyAfter);
     for (const [state, word] of Object.entries(STATES)) {
       const button = h("button", { type: "button", "data-state": state }, word);
       button.addEventListener("click", () => this.#ask({ state: state as State }));
@@ -126,7 +129,8 @@ class List {
     this.element = h(
       "main",
       {},
-      h("header", {}, h("h1", {}, "Streams"), this.#count, this.#connection),
+      h("header", {}, h("h1", {}, "Streams"), this.#count, this.#connection, this.#notify.element),
+      this.#notify.note,
       this.#trouble,
       h("div", { class: "jsse-filter", role: "search" }, this.#search, this.#states),
       this.#running,
@@ -165,6 +169,7 @@ class List {
 
   dispose(): void {
     this.#unsubscribe();
+    this.#notify.dispose();
     clearInterval(this.#clock);
     cancelAnimationFrame(this.#frame);
     this.#seen.disconnect();

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { StreamEvent, UnknownEvent } from "../core/events";
 import { StreamStore, type CancelAnswer } from "../core/source";
+import { emptySnapshot } from "../core/state";
 import { mount } from "./mount";
 
 class Scripted extends StreamStore {
@@ -80,7 +81,7 @@ test("parts appear as they are needed, in one order", async () => {
   );
   await vi.advanceTimersByTimeAsync(2000);
   expect([...el.querySelectorAll("[data-sse-part]")].map((part) => part.getAttribute("data-sse-part"))).toEqual([
-    "progress", "steps", "tool", "answer", "preview", "log", "usage", "result",
+    "steps", "progress", "tool", "answer", "preview", "log", "usage", "result",
   ]);
   expect(part("usage")?.textContent).toBe("1,200 tokens in, 3 out · $0.012");
   expect(part("answer")?.textContent).toContain("Hell");
@@ -130,6 +131,41 @@ test("bars stand below their parents, and a circle of parents does no harm", asy
   ]);
 });
 
+const labels = (): string[] => [...el.querySelectorAll(".jsse-bar-label")].map((label) => label.textContent);
+const figures = (): string[] => [...el.querySelectorAll(".jsse-bar-figures")].map((one) => one.textContent);
+
+test("the title of one bar stands above it, those of several beside them", async () => {
+  await source.add(start({ kind: "bars", title: "Load" }), bar({ n: 1, total: 4 }), bar({ bar: "inner", parent: "main" }));
+  expect([text(".jsse-title"), ...labels()]).toEqual(["Load", "", "inner"]);
+  await source.add(bar({ bar: "main 2", label: "Train" }));
+  expect([text(".jsse-title"), ...labels()]).toEqual(["", "Load", "inner", "Train"]);
+  expect(el.querySelectorAll('[role="progressbar"][aria-label="Load"]')).toHaveLength(1);
+});
+
+test("a bar with a name has what is said of it among its figures, in prefixes where it has a scale", async () => {
+  await source.add(
+    start(),
+    bar({ bar: "file", n: 1536, total: 4096, rate: 2048, unit: "B", scale: 1024, message: "part=2", state: "early" }),
+    bar({ n: 999_999, unit: "B", scale: 1000, message: "no name" }),
+    bar({ bar: "fraction", n: 2.5, unit: "h", label: "" }),
+    bar({ bar: "arabic", n: 50, total: 100, rate: 13_680, unit: "دفعة" }),
+  );
+  expect(labels()).toEqual(["file", "no name", "", "arabic"]);
+  const arabic = "50 % · 50/100 · 13,680 \u2068دفعة\u2069/s";
+  expect(figures()).toEqual(["37 % · 1.5 k/4 k · 2 kB/s · part=2 · stopped early", "1 MB", "2.5 h", arabic]);
+  expect($(".jsse-bar")?.dataset["state"]).toBe("early");
+});
+
+test("a bar that is not to be left vanishes, and with the last one the whole view", async () => {
+  await source.add(start({ kind: "bars" }), bar({ n: 4, total: 4 }), bar({ bar: "inner", n: 1, total: 2, parent: "main" }));
+  await source.add(bar({ bar: "inner", n: 2, total: 2, state: "removed" }));
+  expect(el.querySelectorAll(".jsse-bar")).toHaveLength(1);
+  await source.add(bar({ n: 4, state: "removed" }));
+  expect(root().hidden).toBe(false);
+  await source.add({ type: "done", reason: "stop" });
+  expect([el.querySelectorAll(".jsse-bar").length, root().hidden]).toEqual([0, true]);
+});
+
 test("cancel asks, then interrupts, and says which way acted", async () => {
   await source.add(start());
   const button = $<HTMLButtonElement>('button[data-sse-action="cancel"]') as HTMLButtonElement;
@@ -146,7 +182,7 @@ test("cancel asks, then interrupts, and says which way acted", async () => {
   button.click();
   await drawn();
   expect(text(".jsse-note")).toBe("Interrupted the kernel.");
-  await source.add({ type: "done", reason: "cancelled" });
+  await source.add({ type: "done", reason: "cancelled", via: "interrupt" });
   expect([root().dataset["sseStatus"], text(".jsse-status"), button.hidden]).toEqual(["cancelled", "Cancelled, kernel interrupted", true]);
 });
 
@@ -193,15 +229,52 @@ test("a stream that cannot be had says why, and can be tried again", async () =>
   expect([root().dataset["sseStatus"], $("[role=alert]")]).toEqual(["running", null]);
 });
 
-test("ten thousand lines leave the last 200 in the page", async () => {
+test("a stream that begins anew has nothing of what was, and its time passes again", async () => {
+  await source.add(
+    start({ ts: Date.now() / 1000 - 60 }),
+    { type: "step", step: 1, message: "one" },
+    { type: "tool", id: "a", name: "search", phase: "call" },
+    { type: "reasoning", text: "hm" },
+    { type: "delta", text: "half" },
+    { type: "audio", mime: "audio/mpeg", n: 0, data: "AAAA" },
+    { type: "log", text: "line\n", source: "stdout" },
+    { type: "usage", input_tokens: 1, output_tokens: 1 },
+    { type: "error", message: "tired", code: "x", retryable: true },
+  );
+  await vi.advanceTimersByTimeAsync(5000);
+  source.reset(emptySnapshot("stream-1"));
+  await drawn();
+  expect($(".jsse-body")?.children).toHaveLength(0);
+  await source.add(start(), { type: "delta", text: "whole" });
+  await vi.advanceTimersByTimeAsync(3000);
+  expect([$(".jsse-body")?.textContent, text(".jsse-status")]).toEqual(["whole", "Running"]);
+  expect(text(".jsse-time")).toMatch(/^0:0[23]$/);
+});
+
+test("of ten thousand lines a few are in the page", async () => {
   for (let index = 0; index < 10_000; index += 1) {
     source.push(index + 1, { type: "log", text: `line ${index}`, source: "stdout" });
     if (index % 1500 === 0) await drawn();
   }
   await drawn();
   const lines = el.querySelectorAll(".jsse-line");
-  expect([lines.length, lines[0]?.textContent, lines[199]?.textContent]).toEqual([200, "line 9800", "line 9999"]);
-  expect(text(".jsse-log-earlier")).toBe("… 9,800 earlier lines");
+  expect(lines.length).toBe(200);
+  expect(lines[lines.length - 1]?.textContent).toBe("line 9999");
+  expect(text(".jsse-log-place")).toBe("10,000 lines, the last 200 here");
+});
+
+test("a line that is drawn again is replaced where it stands", async () => {
+  const bar = (text: string) => ({ type: "log", text, source: "stderr", key: "stderr-1" }) as const;
+  await source.add(start(), { type: "log", text: "before", source: "stdout" }, bar("10 %"));
+  await source.add({ type: "log", text: "after", source: "stdout" }, bar("\x1b[32m100 %\x1b[0m"));
+  const lines = (): (string | null)[] => [...el.querySelectorAll(".jsse-line")].map((line) => line.textContent);
+  expect(lines()).toEqual(["before", "100 %", "after"]);
+  expect(el.querySelector(".jsse-line span")?.textContent).toBe("100 %");
+  const text = Array.from({ length: 199 }, (_, index) => `line ${index}`).join("\n");
+  await source.add({ type: "log", text, source: "stdout" });
+  expect(lines().at(-1)).toBe("line 198");
+  await source.add(bar("again"));
+  expect(lines().slice(-2)).toEqual(["line 198", "again"]);
 });
 
 test("much at once is drawn once", async () => {
@@ -257,16 +330,113 @@ test("nothing of a stream becomes markup, script, or a request", async () => {
   }
 });
 
-test("a preview with the same key takes the other's place", async () => {
-  await source.add(
-    { type: "preview", mime: "image/png", data: "AA==", key: "loss", alt: "Loss" },
-    { type: "preview", mime: "image/png", data: "AQ==", key: "other" },
-  );
+/** Pictures that can be seen once the test says so. */
+function undecoded(): { done: () => void; fail: () => void; src: string }[] {
+  const asked: { done: () => void; fail: () => void; src: string }[] = [];
+  HTMLImageElement.prototype.decode = function (this: HTMLImageElement) {
+    return new Promise((done, fail) => asked.push({ done, fail: () => fail(new Error("no picture")), src: this.src.slice(-4) }));
+  };
+  return asked;
+}
+const frame = (data: string, key: string, alt?: string): Partial<StreamEvent> => ({ type: "preview", mime: "image/png", data, key, ...(alt ? { alt } : {}) });
+const images = (): (string | null)[] => [...el.querySelectorAll("img")].map((image) => image.getAttribute("src")?.slice(-4) ?? null);
+
+test("a preview with the same key takes the other's place once it can be seen; what comes meanwhile is next, but for the last passed over", async () => {
+  const asked = undecoded();
+  await source.add(frame("AA==", "loss", "Loss"), frame("AQ==", "other"));
   const [, other] = el.querySelectorAll("img");
-  await source.add({ type: "preview", mime: "image/png", data: "Ag==", key: "loss" });
-  const images = el.querySelectorAll("img");
-  expect([...images].map((image) => image.getAttribute("src"))).toEqual(["data:image/png;base64,Ag==", "data:image/png;base64,AQ=="]);
-  expect(images[1]).toBe(other);
+  await source.add(frame("Ag==", "loss", "Second"));
+  expect([images(), text("figcaption")]).toEqual([["AA==", "AQ=="], "Loss"]);
+  await source.add(frame("Aw==", "loss", "Third"));
+  await source.add(frame("BA==", "loss", "Fourth"));
+  asked[0]?.done();
+  await drawn();
+  expect([images(), text("figcaption")]).toEqual([["Ag==", "AQ=="], "Second"]);
+  asked[1]?.done();
+  await drawn();
+  expect([images(), asked.map(({ src }) => src)]).toEqual([["BA==", "AQ=="], ["Ag==", "BA=="]]);
+  expect(el.querySelectorAll("img")[1]).toBe(other);
+});
+
+test("a frame that is no longer there, or does not come, is passed over for the one after it", async () => {
+  const asked = undecoded();
+  for (const data of ["AA==", "AQ==", "Ag=="]) await source.add(frame(data, "film"));
+  asked[0]?.fail();
+  await drawn();
+  expect([images(), asked.map(({ src }) => src)]).toEqual([["AA=="], ["AQ==", "Ag=="]]);
+  await source.add(frame("Aw==", "film"));
+  await vi.advanceTimersByTimeAsync(6000);
+  asked[2]?.done();
+  asked[1]?.done(); // too late
+  await drawn();
+  expect(images()).toEqual(["Aw=="]);
+});
+
+test("sound and films have a name to be found by, as pictures have", async () => {
+  await source.add(
+    { type: "preview", mime: "audio/wav", url: "/a.wav", alt: "A bell", key: "a" },
+    { type: "preview", mime: "video/mp4", url: "/a.mp4", alt: "A pond", key: "b" },
+    { type: "preview", mime: "video/mp4", url: "/b.mp4", key: "c" },
+  );
+  expect([...el.querySelectorAll("audio, video")].map((media) => media.getAttribute("aria-label"))).toEqual(["A bell", "A pond", null]);
+});
+
+test("what cannot be loaded says so", async () => {
+  await source.add({ type: "preview", mime: "video/mp4", url: "/jupyter-sse/streams/x/media/gone.mp4", alt: "Film" });
+  el.querySelector("video")?.dispatchEvent(new Event("error"));
+  expect(part("preview")?.textContent).toContain("Film: could not be loaded");
+});
+
+test("what cannot be loaded in the place of a picture says so too, though it fails before it is shown", async () => {
+  let fail = (): void => undefined;
+  HTMLImageElement.prototype.decode = function (this: HTMLImageElement) {
+    return new Promise((_, reject) => {
+      fail = () => {
+        this.dispatchEvent(new Event("error"));
+        reject(new Error("no picture"));
+      };
+    });
+  };
+  const preview = { type: "preview", mime: "image/png", key: "loss", alt: "Loss" } as const;
+  await source.add({ ...preview, data: "AA==" });
+  await source.add({ ...preview, url: "/jupyter-sse/streams/x/media/gone.png" });
+  fail();
+  await drawn();
+  expect([el.querySelector("img"), text(".jsse-preview .jsse-muted")]).toEqual([null, "Loss: could not be loaded"]);
+});
+
+test("a bar that is gone is kept nowhere", async () => {
+  await source.add(start(), bar({ n: 1, total: 2 }), bar({ bar: "inner", n: 1, total: 2 }));
+  const inner = el.querySelectorAll(".jsse-bar")[1];
+  await source.add(bar({ bar: "inner", n: 2, total: 2, state: "removed" }));
+  await source.add(bar({ bar: "inner", n: 0, total: 2 }));
+  const bars = el.querySelectorAll(".jsse-bar");
+  expect([bars.length, bars[1] === inner]).toEqual([2, false]);
+});
+
+test("the traceback is folded, with its colours and without markup", async () => {
+  const traceback = 'Traceback (most recent call last):\n  File "\x1b[32mx.py\x1b[0m"\n<b>ValueError</b>: no';
+  await source.add(start(), { type: "error", message: "\x1b[31mValueError\x1b[0m: no", code: "ValueError", retryable: false, traceback });
+  expect(text("[role=alert]")).toBe("ValueError: no");
+  const details = part("result")?.querySelector("details");
+  expect([details?.open, details?.querySelector("pre")?.textContent]).toEqual([false, 'Traceback (most recent call last):\n  File "x.py"\n<b>ValueError</b>: no']);
+  expect(details?.querySelector("b")).toBeNull();
+  // The colours have names, which are known within some elements only.
+  const [, selector = ""] = /\n([^{}*]+)\{\s*--jsse-ansi-0:/.exec(text("style")) ?? [];
+  const coloured = [...el.querySelectorAll<HTMLElement>("span[style]")].filter(({ style }) => style.color.includes("--jsse-ansi"));
+  expect(coloured.map((span) => span.closest(selector)?.className)).toEqual(["jsse-error-message", "jsse-traceback"]);
+});
+
+test("the current step is on top with its time, and five before it are shown", async () => {
+  for (let step = 1; step <= 8; step += 1) {
+    await source.add({ type: "step", step, of: 8, message: `part ${step}`, ts: Date.now() / 1000 });
+    await vi.advanceTimersByTimeAsync(2000);
+  }
+  await vi.advanceTimersByTimeAsync(65_000);
+  expect(text(".jsse-step-current")).toMatch(/^\[8\] part 8 \(8 of 8\)1:0[678]$/);
+  const items = [...el.querySelectorAll(".jsse-steps > ol > li")].map((item) => item.textContent);
+  expect(items).toEqual([3, 4, 5, 6, 7].map((step) => `[${step}] part ${step}0:02`));
+  expect([el.querySelector<HTMLDetailsElement>(".jsse-more")?.open, text(".jsse-more summary")]).toEqual([false, "2 earlier steps"]);
 });
 
 test("a stream that is over when it is first shown is shown whole", async () => {
@@ -285,4 +455,38 @@ test("every block says its own direction, and code is left to right", async () =
   }
   expect($(".jsse-answer pre")?.getAttribute("dir")).toBe("ltr");
   expect($(".jsse-title")?.getAttribute("dir")).toBe("auto");
+});
+
+test.each([
+  [{ reason: "cancelled", via: "producer" }, "Cancelled by the task at its next step"],
+  [{ reason: "cancelled", via: "interrupt" }, "Cancelled, kernel interrupted"],
+  [{ reason: "cancelled" }, "Cancelled"],
+  [{ reason: "timeout", via: "interrupt" }, "Timed out"],
+])("says to everybody which way of stopping it acted: %j", async (end, words) => {
+  await source.add(start(), { type: "done", ...end } as StreamEvent);
+  expect([text(".jsse-status"), root().dataset["sseReason"]]).toEqual([words, end.reason]);
+});
+
+test.each([
+  [{}, 119_000, ""],
+  [{}, 125_000, "no news for 2 min"],
+  [{}, 3_720_000, "no news for 1 h 2 min"],
+  [{ stall: 5 }, 6_000, "no news for 6 s"],
+  [{ stall: 0 }, 3_600_000, ""],
+])("says when there is no news: %j after %d ms", async (more, after, words) => {
+  await source.add(start(more));
+  await vi.advanceTimersByTimeAsync(after);
+  expect(text(".jsse-news")).toBe(words);
+  await source.add({ type: "log", text: "x" });
+  expect(text(".jsse-news")).toBe("");
+  await source.add({ type: "done" });
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(text(".jsse-news")).toBe("");
+});
+
+test("who joins late is told when the last event came", async () => {
+  source.reset({ ...source.snapshot, seq: 5, started: 100 }, Date.now() / 1000 - 300);
+  source.setState("open");
+  await drawn();
+  expect(text(".jsse-news")).toBe("no news for 5 min");
 });

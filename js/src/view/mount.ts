@@ -1,14 +1,16 @@
 // One view of a stream, in any element of any page.
 
-import type { StreamSource } from "../core/source";
+import { statusOf, type StreamSource } from "../core/source";
 import type { Snapshot } from "../core/events";
 import { Answer } from "./answer";
 import { Outcome, Reasoning, Tools, Usage } from "./details";
 import { h, setAttribute, setText, styleSheet } from "./dom";
 import { Header } from "./header";
+import { isMoving, isTyping, keepKeys } from "./keys";
 import { Log } from "./log";
 import { Previews } from "./preview";
 import { Progress } from "./progress";
+import { Sound } from "./sound";
 import { Steps } from "./steps";
 import styles from "./style.css";
 
@@ -25,20 +27,21 @@ interface Part {
 }
 
 /** From top to bottom: when a part is needed, and how it is made. */
-const PARTS: [needed: (snapshot: Snapshot) => boolean, make: () => Part][] = [
-  [({ bars }) => bars.length > 0, () => new Progress()],
+const PARTS: [needed: (snapshot: Snapshot) => boolean, make: (source: StreamSource) => Part][] = [
   [({ steps }) => steps.length > 0, () => new Steps()],
+  [({ bars }) => bars.length > 0, () => new Progress()],
   [({ reasoning }) => reasoning !== "", () => new Reasoning()],
   [({ tools }) => tools.length > 0, () => new Tools()],
   [({ text }) => text !== "", () => new Answer()],
+  [({ audio }) => Boolean(audio), (source) => new Sound(source)],
   [({ previews }) => previews.length > 0, () => new Previews()],
-  [({ log }) => log.count > 0, () => new Log()],
+  [({ log }) => log.count > 0, (source) => new Log(source)],
   [({ usage }) => usage !== null, () => new Usage()],
 ];
 
 /** Show a stream in an element; returns how to take it away. */
 export function mount(el: HTMLElement, { source, bare = false }: MountOptions): () => void {
-  const root = h("div", { class: "jsse", "data-sse-stream": source.stream });
+  const root = h("div", { class: "jsse" });
   const header = new Header(source);
   const outcome = new Outcome(() => source.retry());
   const notice = h("div", { class: "jsse-notice", role: "status", dir: "auto" });
@@ -48,6 +51,8 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
   root.append(...(bare ? [notice, body] : [styleSheet(styles), header.element, notice, body, outcome.element, said]));
   el.append(root);
 
+  // A chat has keys of its own.
+  const leaveKeys = bare ? null : keepKeys(root, (event, target) => (target.matches("input") ? isTyping(event) : isMoving(event, target)));
   root.addEventListener("jsse-say", ({ detail }: CustomEventInit<string>) => setText(said, detail ?? ""));
 
   let announced = "";
@@ -66,18 +71,27 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
 
   const draw = (): void => {
     const { snapshot, state, problem } = source;
-    const status = statusOf(source);
+    const now = statusOf(source);
+    const connecting = now === "connecting";
+    const status = connecting ? "running" : now;
+    setAttribute(root, "data-sse-stream", source.stream); // a source by URL is told it by the server
     setAttribute(root, "data-sse-status", status);
     setAttribute(root, "data-sse-seq", snapshot.seq);
-    const connecting = state === "connecting" && !snapshot.seq;
+    root.hidden = hasVanished(snapshot);
     setAttribute(root, "data-connecting", connecting);
-    header.update(snapshot, connecting ? "connecting" : status, Date.now() / 1000);
+    header.update(snapshot, now, Date.now() / 1000, source.heard ? source.heard / 1000 : null);
+    setAttribute(root, "data-sse-reason", snapshot.reason);
     // Once it has ended, it is in the notebook.
     setText(notice, status === "running" ? (source.notice ?? "") : "");
     PARTS.forEach(([needed, make], index) => {
       let part = parts[index];
-      if (!part && needed(snapshot)) {
-        parts[index] = part = make();
+      // A stream that begins anew has nothing any more of what was.
+      if (part && !needed(snapshot)) {
+        part.dispose?.();
+        part.element.remove();
+        parts[index] = part = null;
+      } else if (!part && needed(snapshot)) {
+        parts[index] = part = make(source);
         const next = parts.slice(index + 1).find((other) => other !== null);
         body.insertBefore(part.element, next?.element ?? null);
       }
@@ -85,6 +99,7 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
     });
     outcome.update(snapshot, state === "failed" ? problem : null);
     if (!bare) announce(snapshot, status);
+    if (snapshot.status === "running") clock ??= setInterval(tick, 1000);
   };
 
   // At most once a frame. A hidden tab has no frames, and needs none: it draws what has come when it is shown.
@@ -95,15 +110,17 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
       draw();
     });
   };
-  const clock = setInterval(() => {
+  let clock: ReturnType<typeof setInterval> | undefined;
+  const tick = (): void => {
     if (source.snapshot.status === "running") drawSoon();
-    else clearInterval(clock);
-  }, 1000);
+    else clock = void clearInterval(clock);
+  };
   const unsubscribe = source.subscribe(drawSoon);
   draw();
 
   return () => {
     unsubscribe();
+    leaveKeys?.();
     clearInterval(clock);
     cancelAnimationFrame(frame);
     for (const part of parts) part?.dispose?.();
@@ -111,8 +128,7 @@ export function mount(el: HTMLElement, { source, bare = false }: MountOptions): 
   };
 }
 
-function statusOf({ snapshot, state }: StreamSource): string {
-  if (snapshot.status !== "running") return snapshot.status;
-  if (state === "failed") return "error";
-  return state === "reconnecting" ? "reconnecting" : "running";
+/** Bars of which none was to be left. */
+function hasVanished({ kind, reason, bars, log }: Snapshot): boolean {
+  return kind === "bars" && reason === "stop" && !bars.length && !log.count;
 }

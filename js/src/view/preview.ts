@@ -1,60 +1,84 @@
 // Images, sound and video that the producer shows; the same key replaces what stood there.
 
 import type { PreviewEvent, Snapshot } from "../core/events";
-import { h, safeUrl } from "./dom";
+import { h, setText } from "./dom";
+import { mediaElement, missing } from "./media";
 
 export class Previews {
   readonly element = h("div", { class: "jsse-previews", "data-sse-part": "preview" });
-  #drawn = new Map<PreviewEvent, HTMLElement>();
+  #figures = new Map<string, Figure>();
 
   update({ previews }: Snapshot): void {
-    const next = new Map<PreviewEvent, HTMLElement>();
+    const next = new Map<string, Figure>();
     for (const preview of previews) {
-      const figure = this.#drawn.get(preview) ?? this.#figure(preview);
-      next.set(preview, figure);
+      const name = preview.key !== undefined ? `key ${preview.key}` : (preview.url ?? preview.data ?? "");
+      const figure = this.#figures.get(name) ?? new Figure();
+      figure.update(preview);
+      next.set(name, figure);
     }
-    if ([...next.keys()].some((preview) => !this.#drawn.has(preview)) || next.size !== this.#drawn.size) {
-      this.#drawn = next;
-      const figures = [...next.values()];
-      figures.forEach((figure, index) => {
-        if (this.element.children[index] !== figure) this.element.insertBefore(figure, this.element.children[index] ?? null);
-      });
-      while (this.element.children.length > figures.length) this.element.lastElementChild?.remove();
-    }
-  }
-
-  /** A picture keeps the height of the one it replaces until it has loaded, so that nothing jumps. */
-  #figure(preview: PreviewEvent): HTMLElement {
-    const source = preview.data !== undefined ? dataUrl(preview) : safeUrl(preview.url ?? "");
-    const caption = preview.alt ?? "";
-    if (source === null) return h("div", { class: "jsse-muted" }, `${caption || preview.mime}: cannot be shown here`);
-    const figure = h("figure", { class: "jsse-preview" });
-    if (preview.mime.startsWith("image/")) {
-      const image = h("img", { alt: caption || "Preview", src: source, decoding: "sync" });
-      const old = preview.key === undefined ? undefined : this.#standing(preview.key);
-      const oldImage = old?.querySelector("img");
-      if (oldImage && oldImage.width) image.style.minHeight = `${oldImage.height}px`;
-      image.addEventListener("load", () => (image.style.minHeight = ""), { once: true });
-      figure.append(image);
-    } else if (preview.mime.startsWith("video/")) {
-      figure.append(h("video", { src: source, controls: true, muted: true }));
-    } else if (preview.mime.startsWith("audio/")) {
-      figure.append(h("audio", { src: source, controls: true }));
-    } else {
-      figure.append(h("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, caption || preview.mime));
-    }
-    if (caption) figure.append(h("figcaption", { dir: "auto" }, caption));
-    return figure;
-  }
-
-  #standing(key: string): HTMLElement | undefined {
-    for (const [preview, figure] of this.#drawn) if (preview.key === key) return figure;
-    return undefined;
+    this.#figures = next;
+    const figures = [...next.values()].map(({ element }) => element);
+    figures.forEach((figure, index) => {
+      if (this.element.children[index] !== figure) this.element.insertBefore(figure, this.element.children[index] ?? null);
+    });
+    while (this.element.children.length > figures.length) this.element.lastElementChild?.remove();
   }
 }
 
-function dataUrl(preview: PreviewEvent): string | null {
-  // A document could run scripts; a picture, sound or film cannot.
-  if (!/^(image|audio|video)\/[a-z0-9.+-]+$/i.test(preview.mime)) return null;
-  return `data:${preview.mime};base64,${preview.data}`;
+const PATIENCE_MS = 5000; // before what does not load is passed over for what has come since
+
+class Figure {
+  readonly element = h("figure", { class: "jsse-preview" });
+  #caption = h("figcaption", { dir: "auto", hidden: true });
+  #given: PreviewEvent | null = null;
+  #shown: PreviewEvent | null = null;
+  #loading = 0; // which is being loaded, counted from 1
+  #count = 0;
+
+  update(preview: PreviewEvent): void {
+    if (preview === this.#given || (this.#given && isSame(preview, this.#given))) return;
+    this.#given = preview;
+    this.#go();
+  }
+
+  /** One after the other: of the frames that come while one is loaded, the last is next. */
+  #go(): void {
+    const preview = this.#given;
+    if (this.#loading || !preview || preview === this.#shown) return;
+    this.#shown = preview;
+    const element = mediaElement(preview) ?? missing(preview, "cannot be shown here");
+    // What stands there stays until the next one can be seen whole.
+    const standing = this.element.querySelector("img");
+    if (!(standing && element instanceof HTMLImageElement && element.decode)) {
+      this.#show(preview, element);
+      return;
+    }
+    // What cannot be loaded is replaced, before it is shown too.
+    const content = new DocumentFragment();
+    content.append(element);
+    const loading = (this.#loading = this.#count += 1);
+    const next = (): void => {
+      if (this.#loading !== loading) return;
+      clearTimeout(patience);
+      this.#loading = 0;
+      this.#go();
+    };
+    const patience = setTimeout(next, PATIENCE_MS);
+    const show = (): void => {
+      if (this.#loading === loading) this.#show(preview, content);
+      next();
+    };
+    // A frame that the server has let go of is passed over, if another has come since.
+    element.decode().then(show, () => (this.#given === preview ? show() : next()));
+  }
+
+  #show(preview: PreviewEvent, content: Node): void {
+    setText(this.#caption, preview.alt ?? "");
+    this.#caption.hidden = !preview.alt;
+    this.element.replaceChildren(content, this.#caption);
+  }
+}
+
+function isSame(one: PreviewEvent, other: PreviewEvent): boolean {
+  return one.mime === other.mime && one.url === other.url && one.data === other.data && one.alt === other.alt;
 }

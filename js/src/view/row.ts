@@ -4,12 +4,14 @@ import type { Entry } from "../core/listing";
 import type { Multiplex } from "../core/multiplex";
 import { CancelButton } from "./cancel";
 import { h, setAttribute, setText } from "./dom";
-import { duration, moment, nameOf, percent, statusWord, stepText } from "./format";
+import { duration, moment, nameOf, percent, stalledFor, statusWord, stepText } from "./format";
 import { address } from "./place";
 
 export interface MonitorOptions {
   /** The URL that a notebook's path is appended to, where notebooks can be opened. */
   notebooks: string | null;
+  /** Streams that ran for fewer seconds are not told by a notification. */
+  notifyAfter: number;
 }
 
 const SURE_MS = 4000; // how long "Forget?" waits for a second press
@@ -115,12 +117,13 @@ export class Row {
   }
 
   #draw(): void {
-    const { status, title, kind, created, updated, stream } = this.#entry;
+    const { status, title, kind, created, updated, stalled, stream } = this.#entry;
     const running = this.isRunning;
     this.#day = new Date().toDateString();
     if (!running) this.follow(false);
     const snapshot = this.#leave ? this.#multiplex.source(stream).snapshot : null;
     setAttribute(this.element, "data-sse-status", status);
+    setAttribute(this.element, "data-stalled", running && typeof stalled === "number");
     setText(this.#title, nameOf(this.#entry));
     setText(this.#kind, title && kind && kind !== "task" ? kind : ""); // that says nothing of one among many tasks
     this.#kind.hidden = !this.#kind.textContent;
@@ -137,7 +140,7 @@ export class Row {
     }
     const word = running && this.#cancel.asked ? "Cancelling…" : statusWord(status);
     const facts = running
-      ? [word, shown === null ? "" : `${Math.floor(shown)} %`, duration(Date.now() / 1000 - created)]
+      ? [word, shown === null ? "" : `${Math.floor(shown)} %`, duration(Date.now() / 1000 - created), stalledFor(this.#entry)]
       : [word, duration(updated - created), moment(updated)];
     setText(this.#state, facts.filter(Boolean).join(" · "));
     const step = running ? snapshot?.steps.at(-1) : undefined;

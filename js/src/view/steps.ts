@@ -8,7 +8,9 @@ const SHOWN = 5;
 
 export class Steps {
   readonly element = h("div", { class: "jsse-steps", "data-sse-part": "steps" });
-  #current = h("div", { class: "jsse-step-current", dir: "auto" });
+  #label = h("span", {});
+  #time = h("span", { class: "jsse-step-time" });
+  #current = h("div", { class: "jsse-step-current", dir: "auto" }, this.#label, this.#time);
   #history = h("ol", { class: "jsse-step-history" });
   #earlier = h("summary", {});
   #more = h("details", { class: "jsse-more" }, this.#earlier);
@@ -21,12 +23,13 @@ export class Steps {
   update(snapshot: Snapshot): void {
     const last = snapshot.steps.at(-1);
     if (!last) return;
+    const running = snapshot.status === "running";
+    setText(this.#time, running && last.ts !== undefined ? duration(Date.now() / 1000 - last.ts) : "");
     const key = `${snapshot.steps.length}/${last.step}/${last.message}/${snapshot.status}`;
     if (key === this.#drawn) return;
     this.#drawn = key;
-    const running = snapshot.status === "running";
     // In a direction of its own: within Arabic the words of it would change places.
-    this.#current.replaceChildren(label(last), last.of ? h("span", { dir: "ltr" }, ` (${last.step} of ${last.of})`) : "");
+    this.#label.replaceChildren(label(last), last.of ? h("span", { dir: "ltr" }, ` (${last.step} of ${last.of})`) : "");
     const past = running ? snapshot.steps.slice(0, -1) : snapshot.steps;
     this.#current.hidden = !running;
     const items = past.map((step, index) => {

@@ -6,13 +6,16 @@ import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { IRunningSessionManagers } from "@jupyterlab/running";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import type { Entry } from "../../core/listing";
+import { Notifications } from "../../core/notifications";
+import { notifyOnDesktop } from "../../view/desktop";
+import { styleSheet } from "../../view/dom";
 import { provide } from "../../view/extras";
-import { duration } from "../../view/format";
+import { newsText } from "../../view/format";
 import { keep, multiplexFor, show } from "./notebooks";
-import { Notifications } from "./notifications";
 import { MIME } from "./output";
 import { StreamRenderer } from "./renderer";
 import { RunningStreams } from "./running";
+import styles from "./running.css";
 
 const RANK = -20; // before the widget's view of the same output
 
@@ -23,9 +26,12 @@ const outputs: JupyterFrontEndPlugin<void> = {
   requires: [IRenderMimeRegistry],
   activate: (app: JupyterFrontEnd, rendermime: IRenderMimeRegistry) => {
     // Each becomes a file of the extension's.
-    provide((name) =>
-      (name === "math" ? import("../../extras/math") : import("../../extras/highlight")).then((module) => module.default),
-    );
+    const files = {
+      math: () => import("../../extras/math"),
+      highlight: () => import("../../extras/highlight"),
+      model: () => import("../../extras/model"),
+    };
+    provide(async (name) => (await files[name]()).default);
     rendermime.addFactory(
       { safe: true, mimeTypes: [MIME], createRenderer: () => new StreamRenderer(app) },
       RANK,
@@ -69,6 +75,7 @@ const running: JupyterFrontEndPlugin<void> = {
       isVisible: () => [...document.querySelectorAll(".jp-RunningSessions")].some((panel) => panel.checkVisibility()),
       onError: (message) => LabNotification.error(message, { autoClose: 5000 }),
     });
+    document.head.append(styleSheet(styles));
     managers.add(streams);
     await configure(registry, running.id, ({ ended }) => {
       streams.ended = ended as number;
@@ -79,7 +86,7 @@ const running: JupyterFrontEndPlugin<void> = {
 
 const notifications: JupyterFrontEndPlugin<void> = {
   id: "jupyter-sse:notifications",
-  description: "Tells when a stream ends while the tab is hidden.",
+  description: "Tells when a stream ends, or has no news, while the tab is hidden.",
   autoStart: true,
   optional: [ISettingRegistry],
   activate: async (app: JupyterFrontEnd, registry: ISettingRegistry | null) => {
@@ -87,32 +94,25 @@ const notifications: JupyterFrontEndPlugin<void> = {
       isHidden: () => document.hidden,
       notify: (entry) => notify(app, entry),
     });
-    await configure(registry, notifications.id, ({ enabled, afterSeconds }) => {
+    await configure(registry, notifications.id, ({ enabled, afterSeconds, stalled }) => {
+      notifier.stalled = stalled as boolean;
       notifier.enabled = enabled as boolean;
       notifier.afterSeconds = afterSeconds as number;
     });
   },
 };
 
-const ENDS = { done: ["success", "is done"], error: ["error", "has failed"], cancelled: ["warning", "was cancelled"] } as const;
+const TYPES = { running: "warning", done: "success", error: "error", cancelled: "warning" } as const;
 
 /** In the page, for when it is seen again; and by the desktop, where the browser may. */
 function notify(app: JupyterFrontEnd, entry: Entry): void {
-  const [type, how] = ENDS[entry.status as keyof typeof ENDS] ?? ENDS.done;
-  const message = `${entry.title || "A stream"} ${how} after ${duration(entry.updated - entry.created)}.`;
-  const desktop = "Notification" in window ? Notification : null;
+  const type = TYPES[entry.status as keyof typeof TYPES] ?? TYPES.done;
   const actions = [{ label: "Show", callback: () => void show(app, entry) }];
-  if (desktop?.permission === "default") {
-    const label = "Tell Me on the Desktop";
-    actions.push({ label, callback: () => void desktop.requestPermission() });
+  if ("Notification" in window && Notification.permission === "default") {
+    actions.push({ label: "Tell Me on the Desktop", callback: () => void Notification.requestPermission() });
   }
-  LabNotification.emit(message, type, { autoClose: false, actions });
-  if (desktop?.permission !== "granted") return;
-  const told = new desktop(message, { tag: `jupyter-sse:${entry.stream}` }); // one, however many tabs are open
-  told.onclick = () => {
-    window.focus();
-    void show(app, entry);
-  };
+  LabNotification.emit(newsText(entry), type, { autoClose: false, actions });
+  notifyOnDesktop(entry, () => void show(app, entry));
 }
 
 export default [outputs, restorer, running, notifications];

@@ -1,5 +1,6 @@
 // @vitest-environment happy-dom
 import { beforeEach, expect, test } from "vitest";
+import { drawn } from "../../core/fakes";
 import type { Snapshot } from "../../core/events";
 import { StreamStore, type CancelAnswer } from "../../core/source";
 import { emptySnapshot } from "../../core/state";
@@ -20,7 +21,6 @@ let el: HTMLElement;
 let asked: Live[];
 let output: StreamOutput;
 
-const drawn = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 50));
 const views = (): (string | null)[][] =>
   [...el.querySelectorAll("[data-sse-stream]")].map((view) =>
     ["data-sse-stream", "data-sse-status"].map((name) => view.getAttribute(name)),
@@ -75,6 +75,26 @@ test("another stream has a view of its own, and what goes is left", async () => 
   expect([views(), asked[0]?.watchers]).toEqual([[["other", "running"]], [true, false]]);
   output.dispose();
   expect([views(), asked[1]?.watchers]).toEqual([[], [true, false]]);
+});
+
+test("beside the cell's output a stream shows what is not there, and all of it where that went", async () => {
+  output.show({ stream: "s", v: 1, slim: true });
+  const [live] = asked as [Live];
+  live.push(1, { type: "log", text: "printed", source: "stdout" });
+  live.push(2, { type: "preview", mime: "image/png", data: "AAAA", key: "output-1" });
+  live.push(3, { type: "preview", mime: "image/png", data: "BBBB", key: "mine" });
+  live.push(4, { type: "progress", bar: "main", n: 1, total: 3 });
+  live.setState("open");
+  await drawn();
+  const parts = (): (string | null)[] => [...el.querySelectorAll("[data-sse-part]")].map((part) => part.getAttribute("data-sse-part"));
+  expect([parts(), el.querySelectorAll("img").length]).toEqual([["progress", "preview", "result"], 1]);
+  live.push(5, { type: "error", message: "Broken", code: "Broken", retryable: false });
+  await drawn();
+  expect([views(), el.textContent?.includes("Broken")]).toEqual([[["s", "error"]], false]);
+  output.show({ stream: "s", v: 1 });
+  asked[1]?.reset(live.snapshot);
+  await drawn();
+  expect([parts().includes("log"), el.querySelectorAll("img").length, el.textContent?.includes("Broken")]).toEqual([true, 2, true]);
 });
 
 test.each([null, "s", {}, { stream: "../x" }, { stream: "s", snapshot: null }, { stream: "s", snapshot: ended({ stream: "t" }) }])(

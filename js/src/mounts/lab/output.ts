@@ -1,7 +1,8 @@
 // What an output of a notebook shows: its stream, from the server while it runs, from the document once it has ended.
 
 import type { Snapshot } from "../../core/events";
-import { EndedSource, ExchangeableSource, type StreamSource } from "../../core/source";
+import type { History } from "../../core/history";
+import { EndedSource, ExchangeableSource, SlimSource, type StreamSource } from "../../core/source";
 import { mount } from "../../view/mount";
 
 export const MIME = "application/vnd.jupyter-sse.v1+json";
@@ -10,19 +11,24 @@ export const MIME = "application/vnd.jupyter-sse.v1+json";
 export interface Bundle {
   stream: string;
   v: number;
+  /** It stands beside the cell's own output, which says the rest. */
+  slim?: boolean;
   snapshot?: Snapshot;
 }
 
 export class StreamOutput {
   #el: HTMLElement;
   #live: (stream: string) => StreamSource;
+  #history: (stream: string) => History | null;
   #source: ExchangeableSource | null = null;
+  #slim = false;
   #unmount: () => void = () => undefined;
 
-  /** `live` finds the streams of the server. */
-  constructor(el: HTMLElement, live: (stream: string) => StreamSource) {
+  /** `live` finds the streams of the server, `history` what it still has of one that has ended. */
+  constructor(el: HTMLElement, live: (stream: string) => StreamSource, history: (stream: string) => History | null = () => null) {
     this.#el = el;
     this.#live = live;
+    this.#history = history;
   }
 
   /** Show the bundle; the view of the same stream stays and goes on. Null for what is no bundle. */
@@ -31,13 +37,17 @@ export class StreamOutput {
       this.dispose();
       return null;
     }
-    const ended = data.snapshot ? new EndedSource(data.snapshot) : null;
+    const slim = data.slim === true;
+    const ended = data.snapshot ? new EndedSource(data.snapshot, slim ? null : this.#history(data.stream)) : null;
+    const live = (): StreamSource => (slim ? new SlimSource(this.#live(data.stream)) : this.#live(data.stream));
     if (this.#source?.stream === data.stream) {
-      if (ended) this.#source.exchange(ended);
+      if (ended || slim !== this.#slim) this.#source.exchange(ended ?? live());
+      this.#slim = slim;
       return this.#source;
     }
     this.dispose();
-    this.#source = new ExchangeableSource(ended ?? this.#live(data.stream));
+    this.#slim = slim;
+    this.#source = new ExchangeableSource(ended ?? live());
     this.#unmount = mount(this.#el, { source: this.#source });
     return this.#source;
   }

@@ -9,7 +9,7 @@ import { chatOf } from "../../core/conversation";
 import { isElsewhere } from "../../core/multiplex";
 import { ChatOutput } from "./chat";
 import { multiplexFor } from "./notebooks";
-import { MIME, StreamOutput } from "./output";
+import { isBundle, MIME, StreamOutput } from "./output";
 
 const WIDGET = "application/vnd.jupyter.widget-view+json";
 
@@ -20,11 +20,16 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
   #widget: IRenderMime.IRenderer | null = null;
   #text = document.createElement("pre");
   #stop: () => void = () => undefined;
+  #isSlim = false;
 
   constructor(app: JupyterFrontEnd) {
     super();
     this.#app = app;
-    this.#output = new StreamOutput(this.node, (stream) => multiplexFor(app).source(stream));
+    this.#output = new StreamOutput(
+      this.node,
+      (stream) => multiplexFor(app).source(stream),
+      (stream) => multiplexFor(app).history(stream),
+    );
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
@@ -48,6 +53,8 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
       return;
     }
     this.#clear();
+    this.#isSlim = isBundle(model.data[MIME]) && model.data[MIME].slim === true;
+    this.#putFirst();
     const source = this.#output.show(model.data[MIME]);
     if (!source) {
       this.#showText(model);
@@ -61,6 +68,14 @@ export class StreamRenderer extends Widget implements IRenderMime.IRenderer {
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
     this.#chat?.attached();
+    this.#putFirst();
+  }
+
+  /** What is said of the whole cell stands above what the cell says. */
+  #putFirst(): void {
+    const output = this.node.closest(".jp-OutputArea-child");
+    output?.classList.toggle("jsse-first", this.#isSlim);
+    if (this.#isSlim) output?.parentElement?.classList.add("jsse-ordered");
   }
 
   override dispose(): void {

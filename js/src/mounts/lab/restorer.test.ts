@@ -219,3 +219,10 @@ test("a run that the kernel itself shows is its own business, and nothing is lef
   restorer.dispose();
   expect(server.sources["s1"]?.watchers).toBe(0);
 });
+
+test("what a cell prints in a page that is gone, its stream shows here", () => {
+  const slim = (more: object = {}): Data => ({ [MIME]: { stream: "s1", v: 1, slim: true, ...more }, "text/plain": "running" });
+  open({ a: [slim()], b: [slim({ snapshot: snapshot("s1") })] });
+  expect(outputs["a"]?.items[0]?.data).toEqual({ [MIME]: { stream: "s1", v: 1 }, "text/plain": "running" });
+  expect(outputs["b"]?.items[0]?.data).toEqual(slim({ snapshot: snapshot("s1") }));
+});

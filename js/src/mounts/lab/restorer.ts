@@ -79,7 +79,12 @@ export class Restorer {
     notebook.cells.changed.connect(() => this.#watchCells());
     this.#watchCells();
     for (const [id, { cell }] of this.#cells) {
-      for (const bundle of bundles(cell.outputs)) if (bundle && !bundle.snapshot) this.#follow(id, bundle.stream);
+      bundles(cell.outputs).forEach((bundle, index) => {
+        if (!bundle || bundle.snapshot) return;
+        // What the cell says from now on comes to the page that runs it alone: here, the stream has to say it.
+        if (bundle.slim) void this.#change(() => cell.outputs.set(index, display({ ...cell.outputs.get(index).data, [MIME]: whole(bundle) })));
+        this.#follow(id, bundle.stream);
+      });
     }
   }
 
@@ -207,6 +212,8 @@ export class Restorer {
 
 const isCode = (cell: Cell): cell is CodeCell => cell.outputs !== undefined;
 const display = (data: Data): DisplayData => ({ output_type: "display_data", data, metadata: {} });
+
+const whole = ({ slim: _, ...bundle }: Bundle): Bundle => bundle;
 
 function bundleOf(data: Data): Bundle | null {
   const bundle = data[MIME];

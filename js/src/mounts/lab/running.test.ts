@@ -4,7 +4,7 @@ import { FakeStore } from "../../core/fakes";
 import type { Entry } from "../../core/listing";
 import type { Multiplex } from "../../core/multiplex";
 import type { CancelAnswer } from "../../core/source";
-import { Notifications } from "./notifications";
+import { Notifications } from "../../core/notifications";
 import { RunningStreams } from "./running";
 
 vi.mock("@jupyterlab/ui-components", () => ({
@@ -108,6 +108,7 @@ test("progress is followed while the panel is seen", () => {
     ["Title s1", "33 % · 1:16", "Cancel"],
     ["Title s2", "[2/8] Mixing · 1:16", "Cancel"],
   ]);
+  expect(streams.running()[1]?.labelTitle?.()).toBe("Title s2\n[2/8] Mixing · 1:16\na.ipynb"); // all of it, where the panel has no room
   listing.show(entry("s1", { status: "done" }), entry("s2"));
   expect(Object.values(sources).map(({ watchers }) => watchers)).toEqual([0, 1]);
   visible = false;
@@ -141,8 +142,9 @@ test("a long stream that ends in a hidden tab is told, once", () => {
   let hidden = true;
   const told: string[] = [];
   const notifier = new Notifications(listing as never, { isHidden: () => hidden, notify: ({ stream }) => told.push(stream) });
-  listing.show(entry("old", { status: "done" }), entry("long"), entry("short", { created: NOW - 59 }), entry("seen"), entry("off"));
-  listing.show(entry("old", { status: "done" }), entry("long", { status: "error" }), entry("short", { status: "done", created: NOW - 59 }), entry("seen"), entry("off"));
+  const called = { kind: "endpoint" };
+  listing.show(entry("old", { status: "done" }), entry("long"), entry("called", called), entry("short", { created: NOW - 59 }), entry("seen"), entry("off"));
+  listing.show(entry("old", { status: "done" }), entry("long", { status: "error" }), entry("called", { ...called, status: "done" }), entry("short", { status: "done", created: NOW - 59 }), entry("seen"), entry("off"));
   expect(told).toEqual(["long"]);
   hidden = false;
   listing.show(entry("long", { status: "error" }), entry("seen", { status: "done" }), entry("off"));
@@ -154,4 +156,23 @@ test("a long stream that ends in a hidden tab is told, once", () => {
   notifier.dispose();
   listing.show(entry("later", { status: "done" }));
   expect(told).toEqual(["long"]);
+});
+
+test("a stream without news is shown, and told once where that is wanted", () => {
+  const told: string[] = [];
+  const notifier = new Notifications(listing as never, { isHidden: () => true, notify: ({ stream }) => told.push(stream) });
+  listing.show(entry("s1"), entry("s2", { stalled: NOW - 200 }));
+  expect(rows()).toEqual([
+    ["Title s1", "1:15", "Cancel"],
+    ["Title s2", "no news for 3 min · 1:15", "Cancel"],
+  ]);
+  listing.show(entry("s1", { stalled: NOW - 130 }));
+  expect(told).toEqual([]);
+  notifier.stalled = true;
+  listing.show(entry("s1", { stalled: NOW - 120 }), entry("s2"));
+  listing.show(entry("s1", { stalled: NOW - 120 }), entry("s2"));
+  listing.show(entry("s1"), entry("s2"));
+  listing.show(entry("s1", { stalled: NOW - 121 }), entry("s2"));
+  expect(told).toEqual(["s1", "s1"]);
+  notifier.dispose();
 });

@@ -6,7 +6,7 @@ import { Signal } from "@lumino/signaling";
 import type { Snapshot } from "../../core/events";
 import type { Entry, Listing } from "../../core/listing";
 import type { Multiplex } from "../../core/multiplex";
-import { duration, nameOf, percent, statusWord, stepText } from "../../view/format";
+import { duration, nameOf, percent, stalledFor, statusWord, stepText } from "../../view/format";
 
 const FOLLOWED = 20; // running streams whose progress is shown; there may be hundreds
 const EVERY_MS = 1000; // how often progress is drawn, while the panel is seen
@@ -103,17 +103,19 @@ export class RunningStreams implements IRunningSessions.IManager {
       className: `jsse-running jsse-running-${status}`,
       icon: () => ICONS.get(status) ?? (ICONS.get("done") as LabIcon),
       label: () => name,
-      labelTitle: () => [name, statusWord(status), path].filter(Boolean).join("\n"),
+      labelTitle: () => [name, this.#detail(entry), path].filter(Boolean).join("\n"),
       detail: () => this.#detail(entry),
       open: () => this.#options.open(entry),
       shutdown: () => void (status === "running" ? this.#cancel(entry) : this.#forget(entry)),
     };
   }
 
-  #detail({ stream, status, created, updated }: Entry): string {
+  #detail(entry: Entry): string {
+    const { stream, status, created, updated } = entry;
     if (status !== "running") return `${statusWord(status)} · ${duration(updated - created)}`;
     const snapshot = this.#following.has(stream) ? this.#multiplex.source(stream).snapshot : null;
-    return [snapshot && progressOf(snapshot), duration(Date.now() / 1000 - created)].filter(Boolean).join(" · ");
+    // The panel is narrow and cuts off the end: a warning comes first.
+    return [stalledFor(entry), snapshot && progressOf(snapshot), duration(Date.now() / 1000 - created)].filter(Boolean).join(" · ");
   }
 
   async #cancel({ stream }: Entry): Promise<void> {
