@@ -21,9 +21,8 @@ from faults import FaultProxy, fault_proxy, full_disk, linux
 from harness import JupyterServer, wait_for
 from kernel.kernel_process import displays, running
 from playwright.sync_api import Locator, Page, expect
+from reading import frames_of
 from test_lab import GATE, MIME, lines_of, opened, status, streams
-
-from jupyter_sse.sse import Decoder
 
 # Keeps what the page's connection hands to each stream: [seq, event], or [seq, null] for a snapshot.
 RECORDER = """
@@ -85,7 +84,7 @@ def open_behind(page: Page, lab: JupyterServer, proxy: FaultProxy, request: pyte
 
 
 def events_in(server: JupyterServer, stream: str) -> dict[int, Any]:
-    frames = Decoder().feed(server.request("GET", f"streams/{stream}/events").content)
+    frames = frames_of(server.request("GET", f"streams/{stream}/events").content)
     return {int(frame.id): json.loads(frame.data) for frame in frames if frame.event != "hello"}
 
 

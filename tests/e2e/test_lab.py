@@ -15,8 +15,7 @@ from browser import WATCH, Notebook, only_widgets, quiet_lab, write_cells, write
 from harness import JupyterServer, wait_for
 from model_server import model_server
 from playwright.sync_api import Locator, Page, expect
-
-from jupyter_sse.sse import Decoder
+from reading import frames_of
 
 MIME = "application/vnd.jupyter-sse.v1+json"
 
@@ -45,7 +44,7 @@ def streams(lab: JupyterServer, notebook: Notebook) -> list[dict[str, Any]]:
 
 
 def events_of(lab: JupyterServer, stream: str) -> list[dict[str, Any]]:
-    frames = Decoder().feed(lab.request("GET", f"streams/{stream}/events").content)
+    frames = frames_of(lab.request("GET", f"streams/{stream}/events").content)
     return [json.loads(frame.data) for frame in frames if frame.event != "hello"]
 
 

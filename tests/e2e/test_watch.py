@@ -13,11 +13,12 @@ import pytest
 from browser import Notebook, new_context, received
 from harness import JupyterServer, wait_for
 from playwright.sync_api import Browser, expect
+from reading import frames_of
 from test_join import SEEN
 from test_lab import status, streams
 
 from jupyter_sse.events import decode
-from jupyter_sse.sse import Decoder, Frame
+from jupyter_sse.sse import Frame
 from jupyter_sse.state import Snapshot, fold
 
 CELL = """
@@ -46,10 +47,6 @@ def curl(lab: JupyterServer) -> Iterator[Curl]:
             return process
 
         yield start
-
-
-def frames_of(answer: bytes) -> list[Frame]:
-    return [frame for frame in Decoder().feed(answer) if frame.event not in ("hello", "ping")]
 
 
 def assert_same(frames: Sequence[Frame], log: Sequence[Frame]) -> None:
@@ -104,10 +101,10 @@ def test_all_see_the_same_and_each_can_cancel(
     first.run(1)
     expect(first.output(1)).to_contain_text("2")
 
-    log = frames_of(lab.request("GET", f"streams/{stream}/events").content)
+    log = frames_of(lab.request("GET", f"streams/{stream}/events").content)[1:]
     assert [frame.id for frame in log] == [str(seq) for seq in range(1, len(log) + 1)]
     assert re.search('"reason":"cancelled"', log[-1].data)
-    assert frames_of(heard) == log
+    assert frames_of(heard)[1:] == log
     assert_same(received(second.page, stream), log)
     # The page that began it stops reading once the kernel has sent it the cell's final output.
     read = received(first.page, stream)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from harness import JupyterServer
+from reading import frames_of
 
 from jupyter_sse import task
 from jupyter_sse.address import parse
 from jupyter_sse.kernel import frames, link
 from jupyter_sse.kernel.frames import Frames
-from jupyter_sse.sse import Decoder
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_film_ends_with_its_last_frame_and_costs_the_log_nothing(sent_to: Jupy
     assert (film.alt, base64.b64decode(film.data or "")) == (f"frame {number}", picture(number))
     assert other.key == "other"
     raw = sent_to.request("GET", f"streams/{t.id}/events").content
-    shown = [frame for frame in Decoder().feed(raw) if frame.event == "preview"]
+    shown = [frame for frame in frames_of(raw) if frame.event == "preview"]
     assert 10 < len(shown) < number / 2
     assert len(raw) < 60_000 + 400 * len(shown)  # but for the first of each key, by reference
     (entry,) = sent_to.request("GET", "streams").json()

@@ -96,7 +96,7 @@ def test_a_shared_run_is_told_from_its_state(server: JupyterServer, kernel: Kern
     plain = Reading(server, f"e/agent/shared/{name}")
     assert plain.read(2)[-1].event in ("start", "reset")  # the broadcast may be on its way still
     late = Reading(server, f"e/agent/shared/{name}?format={name}")
-    wait_for(lambda: "So far, " in "".join(frame.data for frame in late.read(len(late.frames) + 1)), "the state")
+    late.find(text="So far, ")
     kernel.ask(say + '{"type": "delta", "text": "so good."}); ' + say + '{"type": "done"})')
     found = bodies(late.read())
     assert "".join(CHECKS[name](found, ended=True)) == "So far, so good."
@@ -108,7 +108,7 @@ def test_a_page_on_another_origin_goes_on_after_what_it_has(server: JupyterServe
     say = 'broadcast("/agent/shared/page", '
     kernel.ask(say + '{"type": "log", "text": "one"})')
     first = Reading(server, "e/agent/shared/page")
-    last = first.read(3)[-1].id
+    last = first.find(text='"one"').id
     first.close()
     kernel.ask(say + '{"type": "log", "text": "two"}); ' + say + '{"type": "done"})')
     again = Reading(server, f"e/agent/shared/page?after={last}")

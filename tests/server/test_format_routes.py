@@ -13,11 +13,10 @@ import pytest
 from answering_server import Gate, running, words
 from harness import JupyterServer, signed_in, wait_for
 from legal import CHECKS, bodies, frames
-from reading import Reading
+from reading import Reading, frames_of
 from server_kernel import Kernel
 
 from jupyter_sse.formats import FORMATS
-from jupyter_sse.sse import Decoder
 
 LAST = {"ai-sdk": "finish", "ag-ui": "RUN_FINISHED"}
 
@@ -112,7 +111,7 @@ def test_a_cursor_is_refused(server: JupyterServer, name: str) -> None:
 def test_an_event_source_that_comes_back_asks_nothing(server: JupyterServer, name: str) -> None:
     paths = (f"chat?q=Hi&model=echo&format={name}", f"chat?q=Hi&model=none&format={name}")
     for path in (*paths, f"streams/{server.create()}/events?format={name}&after=1"):
-        first = Decoder().feed(server.request("GET", path).content)
+        first = frames_of(server.request("GET", path).content)
         count = len(server.request("GET", "streams").json())
         assert first[-1].id
         assert server.request("GET", path, headers={"Last-Event-ID": first[-1].id}).status_code == 204

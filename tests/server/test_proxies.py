@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from http.client import IncompleteRead
 from pathlib import Path
 from threading import Thread
@@ -17,14 +17,13 @@ import pytest
 from conftest import MakeServer
 from harness import JupyterServer, wait_for
 from proxies import caddy, haproxy, hub_proxy, nginx
-from reading import Reading
+from reading import Reading, Socket
 from server_kernel import Kernel
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from jupyter_sse.client import Client
 from jupyter_sse.events import Log
-from jupyter_sse.sse import Decoder, Frame
 
 Proxy = Callable[..., AbstractContextManager[int]]
 
@@ -161,33 +160,28 @@ def test_a_client_goes_on_when_the_proxy_was_restarted(server: JupyterServer, tm
     assert read == [(2, "before"), (3, "between"), (4, "after")]
 
 
-def open_socket(server: JupyterServer, port: int) -> ClientConnection:
+@contextmanager
+def open_socket(server: JupyterServer, port: int) -> Iterator[Socket]:
     url = f"ws://127.0.0.1:{port}{server.base_url}jupyter-sse/socket"
-    return connect(url, additional_headers=server.headers, proxy=None, close_timeout=2)
-
-
-def frames_of(socket: ClientConnection) -> Iterator[Frame]:
-    decoder = Decoder()
-    while True:
-        yield from decoder.feed(str(socket.recv(90)).encode())
+    with connect(url, additional_headers=server.headers, proxy=None, close_timeout=2) as connection:
+        yield Socket(connection)
 
 
 @each_that_passes_websockets
 def test_a_websocket_passes(server: JupyterServer, tmp_path: Path, proxy: Proxy) -> None:
     stream = server.create()
     with proxy(server, tmp_path / "proxy") as port, open_socket(server, port) as socket:
-        frames = frames_of(socket)
-        assert next(frames).event == "hello"
-        socket.send(json.dumps({"streams": {stream: 0}}))
-        assert next(frames).id == f"{stream}:1"
+        assert socket.read(1)[0].event == "hello"
+        socket.say(streams={stream: 0})
+        assert socket.read(2)[1].id == f"{stream}:1"
         server.append(stream, '{"type":"log","text":"live"}')
-        assert (next(frames)).id == f"{stream}:2"
+        assert socket.read(3)[2].id == f"{stream}:2"
 
 
 def test_nginx_passes_no_websocket_by_default_and_the_server_says_so(server: JupyterServer, tmp_path: Path) -> None:
     with nginx(server, tmp_path / "proxy") as port:
-        with pytest.raises(InvalidStatus) as refused:
-            open_socket(server, port)
+        with pytest.raises(InvalidStatus) as refused, open_socket(server, port):
+            pass
         assert refused.value.response.status_code == 426
         assert b"a proxy has taken that out" in (refused.value.response.body or b"")
 
@@ -255,7 +249,7 @@ def test_the_include_undoes_what_the_rest_of_nginx_is_set_to(make_server: MakeSe
             reading = Reading(server, f"streams/{stream}/events", port=port, Accept_Encoding="gzip")
             if include:
                 assert sent.status_code == 201
-                assert [frame.event for frame in reading.read(4)] == ["hello", "start", "ping", "ping"]
+                assert [frame.event for frame in reading.read(2, pings=2)] == ["hello", "start"]
             else:
                 assert sent.status_code == 413
                 assert reading.answer.headers["Content-Encoding"] == "gzip"
@@ -287,9 +281,8 @@ def test_what_is_silent_for_over_60_s_is_kept_by_heartbeats_alone(
         ]
         port = stack.enter_context(haproxy(server, tmp_path / "socket"))
         socket = stack.enter_context(open_socket(server, port))
-        frames = frames_of(socket)
-        socket.send(json.dumps({"streams": {stream: 0}}))
-        assert [next(frames).event for _ in range(2)] == ["hello", "start"]
+        socket.say(streams={stream: 0})
+        assert [frame.event for frame in socket.read(2)] == ["hello", "start"]
         assert all(len(reading.read(2)) == 2 for reading in readings)
 
         silent = [
@@ -306,6 +299,7 @@ def test_what_is_silent_for_over_60_s_is_kept_by_heartbeats_alone(
 
         server.append(stream, '{"type":"done"}')
         for reading in readings:
-            assert {frame.event for frame in reading.read()[2:-1]} == {"ping"}
-            assert reading.frames[-1].event == "done"
-        assert set(iter(lambda: next(frames).event, "done")) == {"ping"}
+            assert [frame.event for frame in reading.read()] == ["hello", "start", "done"]
+            assert reading.pings
+        assert [frame.event for frame in socket.read(3)] == ["hello", "start", "done"]
+        assert socket.pings

@@ -76,8 +76,7 @@ def test_a_proxy_cuts_what_is_silent_and_heartbeats_keep_it(make_server: MakeSer
     beating = gated(make_server, tmp_path / "beating", go, "--SSE.heartbeat=0.3")
     with nginx(beating, tmp_path / "right", impatient) as port:
         reading = Reading(beating, "chat?q=x&model=gate", port=port)
-        reading.read(10)
-        assert [frame.event for frame in reading.frames].count("ping") >= 7
+        reading.read(3, pings=7)
         go.touch()
         reading.read()
         assert text_of(reading) == "One two."

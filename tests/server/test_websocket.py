@@ -12,47 +12,21 @@ import httpx
 import pytest
 import websockets.frames
 from harness import JupyterServer, wait_for
+from reading import Socket, frames_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.streams import StreamReader
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from jupyter_sse.server.feed import as_message
-from jupyter_sse.sse import Decoder, Frame
 
 
-class Socket:
-    """An open multiplex, read as it comes."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.frames: list[Frame] = []
-
-    def say(self, **message: Any) -> None:
-        self.socket.send(json.dumps(message))
-
-    def read(self, count: int) -> list[Frame]:
-        """Until there are so many frames. Each message has whole ones."""
-        while len(self.frames) < count:
-            message = self.socket.recv(20)
-            assert isinstance(message, str)
-            assert message.endswith("\n\n")
-            self.frames += Decoder().feed(message.encode())
-        return self.frames
-
-    def find(self, name: str) -> Frame:
-        """The frame with this id, as soon as it comes."""
-        while not (found := [frame for frame in self.frames if frame.id == name]):
-            self.read(len(self.frames) + 1)
-        return found[0]
-
-    def reason(self) -> tuple[int | None, str]:
-        """With which words the server closes it."""
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                self.socket.recv(20)
-        assert closed.value.rcvd is not None
-        return closed.value.rcvd.code, closed.value.rcvd.reason
+def closed(socket: Socket) -> tuple[int | None, str]:
+    """With which words the server closes it."""
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.read()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 OpenSocket = Callable[..., Socket]
@@ -96,7 +70,7 @@ def test_many_streams_over_one_socket(server: JupyterServer, open_socket: OpenSo
     assert [frame.id for frame in one.read(6)[5:]] == [f"{c}:2"]
     server.request("DELETE", f"streams/{a}")
     one.say(add={a: 2})
-    assert json.loads(one.find(f"{a}:0").data)["code"] == "gone"
+    assert json.loads(one.find(id=f"{a}:0").data)["code"] == "gone"
 
 
 def test_a_socket_and_an_event_stream_get_the_same_frames(server: JupyterServer, open_socket: OpenSocket) -> None:
@@ -109,7 +83,7 @@ def test_a_socket_and_an_event_stream_get_the_same_frames(server: JupyterServer,
         server.append(stream, json.dumps({"type": "log", "text": "x" * size}))
     server.append(stream, '{"type":"done"}')
     frames = one.read(6)[1:]
-    read = Decoder().feed(server.request("GET", f"streams/{stream}/events").content)[1:]
+    read = frames_of(server.request("GET", f"streams/{stream}/events").content)[1:]
     assert [(frame.id, frame.event, frame.data) for frame in frames] == [
         (f"{stream}:{frame.id}", frame.event, frame.data) for frame in read
     ]
@@ -147,8 +121,8 @@ def test_a_bad_message_closes_that_socket_and_nothing_else(
         one.read(1)
         one.say(streams={stream: 0})
         one.read(2)
-    bad.socket.send(message)
-    closed_with, why = bad.reason()
+    bad.connection.send(message)
+    closed_with, why = closed(bad)
     assert closed_with == code
     assert reason in why
     server.append(stream, '{"type":"done"}')
@@ -186,14 +160,14 @@ def test_a_socket_counts_as_a_connection(make_server: Any, open_socket: OpenSock
     assert int(refused.value.response.headers["Retry-After"]) > 0
     # As a browser learns of it, which is not told why a handshake failed.
     assert server.request("GET", "socket").json()["code"] == "too_many_connections"
-    one.socket.close()
+    one.connection.close()
     wait_for(lambda: metric(server, "connections") == 0, "the closed socket to be counted out")
     open_socket(server).read(1)
 
 
 def test_a_heartbeat_comes_and_a_socket_that_never_reads_is_dropped(make_server: Any, open_socket: OpenSocket) -> None:
     server = make_server("--SSE.heartbeat=0.1", "--SSE.max_lag_bytes=65536", "--SSE.stall_seconds=1")
-    assert [frame.event for frame in open_socket(server).read(3)] == ["hello", "ping", "ping"]
+    assert [frame.event for frame in open_socket(server).read(1, pings=2)] == ["hello"]
     stream = server.create()
     reading, never = open_socket(server), open_socket(server, max_queue=1)
     for one in (reading, never):
@@ -204,8 +178,7 @@ def test_a_heartbeat_comes_and_a_socket_that_never_reads_is_dropped(make_server:
     def dropped() -> bool:
         nonlocal seq
         seq = server.append(stream, *[line] * 10).json()["seq"]
-        while f"{stream}:{seq}" not in {frame.id for frame in reading.frames[-30:]}:
-            reading.read(len(reading.frames) + 1)
+        reading.find(id=f"{stream}:{seq}")
         return metric(server, "dropped_readers_total") == 1
 
     wait_for(dropped, "the socket that is not read to be dropped")
@@ -221,8 +194,6 @@ def test_a_socket_resumes_after_its_cursors_and_loses_nothing(server: JupyterSer
         one.read(1)
         one.say(streams={stream: len(ids)})
         server.append(stream, *[json.dumps({"type": "log", "text": f"{turn}.{index}"}) for index in range(5)])
-        while len(found := [frame.id for frame in one.frames if frame.id]) < (5 if turn else 6):
-            one.read(len(one.frames) + 1)
-        ids += found
-        one.socket.close()
+        ids += [frame.id for frame in one.read(6 if turn else 7)[1:]]
+        one.connection.close()
     assert ids == [f"{stream}:{number + 1}" for number in range(16)]
