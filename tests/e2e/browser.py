@@ -109,8 +109,16 @@ class Notebook:
         self.page.goto(f"{self.root}{route}/{self.path.name}?token={self.server.token}")
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         if not busy:
+            wait_for(self._has_kernel, "the page to be connected to a kernel")
             self._wait_for_kernel()
         return self
+
+    def _has_kernel(self) -> bool:
+        """JupyterLab says "idle" before there is a kernel, and of a cell that is run then it asks which is meant."""
+        sessions = self.page.evaluate("url => fetch(url).then(answer => answer.json())", f"{self.root}api/sessions")
+        return any(
+            session["path"].endswith(self.path.name) and session["kernel"]["connections"] for session in sessions
+        )
 
     def _wait_for_kernel(self) -> None:
         if self.server.app == "notebook":
@@ -129,10 +137,7 @@ class Notebook:
         before = prompt.inner_text()
 
         def started() -> bool:
-            # While JupyterLab is still busy opening the notebook, it drops keys, or asks which kernel is meant.
-            question = self.page.locator(".jp-Dialog", has_text="Select Kernel").get_by_role("button", name="Select")
-            if question.is_visible():
-                question.click()
+            # While JupyterLab is still busy opening the notebook, it drops keys.
             try:
                 cell.locator(".cm-content").click(timeout=2000)
                 self.page.keyboard.press("Control+Enter")
