@@ -115,7 +115,7 @@ class Notebook:
 
     def _has_kernel(self) -> bool:
         """JupyterLab says "idle" before there is a kernel, and of a cell that is run then it asks which is meant."""
-        sessions = self.page.evaluate("url => fetch(url).then(answer => answer.json())", f"{self.root}api/sessions")
+        sessions = self.server.request("GET", "../api/sessions").json()
         return any(
             session["path"].endswith(self.path.name) and session["kernel"]["connections"] for session in sessions
         )
