@@ -156,10 +156,10 @@ window.Audio = class extends Audio {
   constructor() {
     super();
     window.players.push(this);
-    const look = () => {
-      if (this.ended) this.over = this.buffered.length;
-    };
-    for (const name of ["timeupdate", "pause", "ended"]) this.addEventListener(name, look);
+  }
+  pause() { // at its end too, when the element is emptied before it may have told its "ended"
+    if (this.ended) this.over = this.buffered.length;
+    super.pause();
   }
 };
 """
